@@ -1,0 +1,140 @@
+"""One file holds a run: weights, optimizers, the step, every random state, and the config.
+
+The file is what torch.save writes, with the SHA-256 of its bytes in the zip archive's comment:
+torch.load reads it as it is, and a flipped bit or a cut-off tail is found before anything is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hlml.errors import UserError
+
+State = dict[str, Any]
+MARK = b"hlml-sha256:"
+TAIL = len(MARK) + hashlib.sha256().digest_size * 2
+
+
+class DamagedError(Exception):
+    """The file is not what was written: cut short, or changed."""
+
+
+def save(state: State, path: Path) -> None:
+    """Write beside the target, force it to the disk, keep the old file as previous.pt, rename."""
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(_with_checksum(state))
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(previous(path))
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: cannot write the checkpoint ({error.strerror}); the one before is untouched"
+        ) from error
+
+
+def copy(source: Path, target: Path) -> None:
+    """Give a saved checkpoint a second name (best.pt), atomically and without copying its bytes."""
+    partial = target.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)  # safe: save() renames over a name, never writes into a file
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, partial)
+    partial.replace(target)
+    _sync_folder(target.parent)
+
+
+def load(path: Path) -> State:
+    """Read a checkpoint whole and checked; raises DamagedError, or UserError for a foreign file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the checkpoint ({error.strerror})") from error
+    if MARK not in data[-TAIL:]:
+        raise DamagedError(f"{path}: not a checkpoint of hlml, or its end is missing")
+    if hashlib.sha256(data[:-TAIL]).hexdigest().encode() != data[-TAIL + len(MARK) :]:
+        raise DamagedError(f"{path}: the checksum does not fit, so the file has changed")
+    try:
+        state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: refused, it holds code and not only weights; use a checkpoint hlml wrote"
+        ) from error
+    return state
+
+
+def load_newest(path: Path) -> tuple[State, str]:
+    """`path`, or the good one before it when `path` is damaged; and a word on which was used."""
+    try:
+        return load(path), ""
+    except DamagedError as error:
+        older = previous(path)
+        if path.name != "last.pt" or not older.exists():
+            raise UserError(f"{error}; no earlier checkpoint lies beside it") from error
+        try:
+            return load(older), f"{error}; going on from {older.name}"
+        except DamagedError as second:
+            raise UserError(f"{error}; {second}; start again without resume=") from second
+
+
+def previous(path: Path) -> Path:
+    """Where the good checkpoint before `path` is kept."""
+    return path.with_name("previous.pt") if path.name == "last.pt" else path.with_suffix(".old")
+
+
+def random_state() -> State:
+    """The state of every generator a training may draw from, as plain types."""
+    kind, keys, place, has_gauss, gauss = np.random.get_state()
+    state = {
+        "python": random.getstate(),
+        "numpy": (kind, torch.tensor(keys.astype(np.int64)), place, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: State) -> None:
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _with_checksum(state: State) -> bytes:
+    """torch.save's bytes, the zip's comment length set to what follows: the mark and the hash."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = bytearray(buffer.getvalue())
+    data[-2:] = TAIL.to_bytes(2, "little")
+    return bytes(data) + MARK + hashlib.sha256(data).hexdigest().encode()
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is safe from a power cut only once the folder itself is on the disk."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

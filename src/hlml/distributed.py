@@ -1,0 +1,108 @@
+"""Several processes (torchrun) that compute what one process would. One process: all of it is a no-op.
+
+PyTorch's DistributedDataParallel does the gradient sums; each phase gets a wrapper of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hlml.task import Batch, Progress, Task
+
+
+def start(device: torch.device) -> None:
+    """Join the process group if torchrun launched us."""
+    if "RANK" in os.environ and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    if world() > 1:
+        torch.distributed.destroy_process_group()
+
+
+def joined() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def rank() -> int:
+    return torch.distributed.get_rank() if joined() else 0
+
+
+def world() -> int:
+    return torch.distributed.get_world_size() if joined() else 1
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum of `value` over all processes."""
+    if world() > 1:
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+    return value
+
+
+def total_number(value: float, device: torch.device) -> float:
+    """The sum of a number over all processes."""
+    if world() == 1:
+        return value
+    return float(total(torch.tensor(value, dtype=torch.float64, device=device)))
+
+
+def gather(thing: Any) -> list[Any]:
+    """`thing` of every process, on every process."""
+    if world() == 1:
+        return [thing]
+    things: list[Any] = [None] * world()
+    torch.distributed.all_gather_object(things, thing)
+    return things
+
+
+def from_first(thing: Any) -> Any:
+    """Process 0's `thing`, on every process."""
+    return gather(thing)[0]
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give every process the buffers of process 0: batch-norm statistics are each process's own."""
+    if world() > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
+class _PhaseStep(nn.Module):
+    """A module whose forward is one phase's training step and whose weights are that phase's."""
+
+    def __init__(self, task: Task, name: str, part: nn.Module) -> None:
+        super().__init__()
+        self.part, self.name = part, name
+        # in a tuple nn.Module does not look: DDP must not see the weights of the other phases
+        self._hidden = (task,)
+
+    def forward(self, batch: Batch, progress: Progress) -> Tensor:
+        return self._hidden[0].training_step(batch, self.name, progress)
+
+
+Step = Callable[[Batch, Progress], Tensor]
+
+
+def training_step(task: Task, name: str, part: nn.Module) -> Step:
+    """The phase's training step; with several processes, its backward sums the gradients."""
+    if world() == 1:
+        return lambda batch, progress: task.training_step(batch, name, progress)
+    from torch.nn.parallel import DistributedDataParallel
+
+    return DistributedDataParallel(_PhaseStep(task, name, part), broadcast_buffers=False)
+
+
+def no_sync(step: Step, last: bool) -> AbstractContextManager[Any]:
+    """Forward and backward inside it leave the gradients local, but for a window's last batch."""
+    if last or world() == 1:
+        return nullcontext()
+    context: AbstractContextManager[Any] = step.no_sync()  # type: ignore[attr-defined]
+    return context

@@ -1,0 +1,64 @@
+"""What a homework says about itself. The trainer knows nothing else about it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from hlml.data import DataModule
+    from hlml.logbook import Logbook
+
+Batch = Any  # what Rows.batch returns: a tuple of tensors, for most homeworks
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the run stands: enough for any schedule a task keeps for itself."""
+
+    step: int
+    total_steps: int
+
+    @property
+    def fraction(self) -> float:
+        return self.step / self.total_steps
+
+
+class Task(nn.Module, ABC):
+    """A model, its losses and its metrics."""
+
+    directions: ClassVar[dict[str, str]]
+    """Every metric's name and which way is better ("min" or "max"); the first is watched by default."""
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What is optimised, by phase. Two entries make it a game (WGAN: critic and generator)."""
+        return {"main": self}
+
+    def items(self, batch: Batch) -> int:
+        """How many things (rows, real frames, target tokens) this batch's losses are means over."""
+        return len(batch[0])
+
+    @abstractmethod
+    def training_step(self, batch: Batch, phase: str, progress: Progress) -> Tensor:
+        """The phase's loss: a mean over `items(batch)`."""
+
+    @abstractmethod
+    def validation_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Statistics that add up over batches and processes."""
+
+    @abstractmethod
+    def metrics(self, totals: dict[str, Tensor]) -> dict[str, float]:
+        """The added-up statistics as the numbers we report: every name of `directions`."""
+
+    @abstractmethod
+    def predict_step(self, batch: Batch) -> list[Any]:
+        """One answer per row, in the submission's terms."""
+
+    def after_update(self, phase: str) -> None:  # noqa: B027 (a hook: most tasks need none)
+        """Called when `phase`'s weights have changed (WGAN clips here)."""
+
+    def report(self, book: Logbook, data: DataModule, final: bool) -> None:  # noqa: B027
+        """Pictures and sentences for the log book: after each validation, and once at the end."""

@@ -1,0 +1,1 @@
+"""Models: scores out of inputs. They know nothing of losses."""

@@ -1,0 +1,1 @@
+"""Tasks: what the scores mean. Losses, metrics, answers and pictures."""

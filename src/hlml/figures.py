@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from hlml.data.table import Table
@@ -35,20 +37,31 @@ def predicted_and_true(predicted: list[float], true: list[float], name: str) -> 
     axes.plot(ends, ends, color=ORANGE, lw=1.5, label="predicted = true")
     axes.scatter(true, predicted, s=14, color=BLUE, alpha=0.45, lw=0, label="validation rows")
     axes.set(xlim=ends, ylim=ends, aspect="equal")
-    axes.legend(frameon=False, loc="upper left")
+    _legend(axes, loc="upper left")
     return figure
 
 
 def residuals(times: Sequence[date] | Sequence[int], errors: list[float], name: str) -> Figure:
     """Predicted less true over time: a pattern here is something the model has not learnt."""
     figure = _figure(8.4, 4.2)
-    when = "date" if isinstance(times[0], date) else "day within the state"
-    axes = _axes(figure.add_subplot(), "Residuals over time", when, f"predicted − true {name}")
+    unit = "date" if isinstance(times[0], date) else "day within the state"
+    axes = _axes(figure.add_subplot(), "Residuals over time", unit, f"predicted − true {name}")
     rmse = math.sqrt(sum(error**2 for error in errors) / len(errors))
     axes.axhspan(-rmse, rmse, color=BLUE, alpha=0.1, lw=0, label=f"± RMSE ({rmse:.4g})")
     axes.axhline(0, color=ORANGE, lw=1.5)
     axes.scatter(times, errors, s=14, color=BLUE, alpha=0.55, lw=0, label="validation rows")  # type: ignore[arg-type]
-    axes.legend(frameon=False, loc="upper left", ncols=2)
+    for row in sorted(range(len(errors)), key=lambda row: -abs(errors[row]))[:4]:
+        if isinstance(when := times[row], date):  # the worst days have a story: name them
+            axes.annotate(
+                f"{when:%a} {when.day} {when:%b}",
+                (when, errors[row]),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
+    _legend(axes, loc="upper left", ncols=2)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.12 * (high - low))  # room for the legend
     return figure
@@ -56,6 +69,8 @@ def residuals(times: Sequence[date] | Sequence[int], errors: list[float], name: 
 
 def function(curve: Curve, x: Tensor, true: list[float], data: Table) -> Figure:
     """The curve of `hlml.models.kinks` in the data's units, over the validation rows x."""
+    import numpy as np
+
     scale, origin = float(data.input_std[curve.input]), float(data.input_mean[curve.input])
     name = data.input_names[curve.input]
     figure = _figure(7.6, 4.8)
@@ -63,7 +78,7 @@ def function(curve: Curve, x: Tensor, true: list[float], data: Table) -> Figure:
         figure.add_subplot(),
         f"The learnt function along “{name}”",
         f"{data.target_name}, {name}" if "before" in name else name,
-        f"predicted {data.target_name}",
+        data.target_name,
     )
     rows = (x[:, curve.input].double() * scale + origin).tolist()
     axes.scatter(rows, true, s=10, color=GREY, alpha=0.3, lw=0, label="validation rows")
@@ -72,13 +87,17 @@ def function(curve: Curve, x: Tensor, true: list[float], data: Table) -> Figure:
     axes.plot(line_x, line_y, color=BLUE, lw=2.2, label="the model, other inputs at their means")
     kinks = (curve.kinks.double() * scale + origin).cpu().numpy()
     if len(kinks):
-        import numpy as np
-
-        at = np.interp(kinks, line_x, line_y)
-        kind = f"{len(kinks)} kink{'s' * (len(kinks) > 1)}: a ReLU turns on or off"
-        axes.scatter(kinks, at, s=30, color="white", ec=ORANGE, lw=1.5, zorder=3, label=kind)
-    axes.legend(frameon=False, loc="best")
+        _mark_kinks(axes, kinks, np.interp(kinks, line_x, line_y))
+    _legend(axes)
     return figure
+
+
+def _mark_kinks(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    label = f"{len(x)} kink{'s' * (len(x) > 1)}: a ReLU turns on or off"
+    if len(x) > 25:  # as circles, they would hide the curve
+        axes.scatter(x, y, s=60, color=ORANGE, marker="|", lw=1.2, zorder=3, label=label)
+    else:
+        axes.scatter(x, y, s=30, color="white", ec=ORANGE, lw=1.5, zorder=3, label=label)
 
 
 def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min") -> Figure:
@@ -88,7 +107,8 @@ def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min"
     losses = _axes(figure.add_subplot(2, 1, 1), "Learning curves", "", "loss")
     scores = _axes(figure.add_subplot(2, 1, 2, sharex=losses), "", "step", f"validation {name}")
     training, validation = _series(rows, "train/loss"), _series(rows, "valid/loss")
-    losses.plot(*training, color=BLUE, lw=1.3, label="training")
+    losses.plot(*training, color=BLUE, lw=0.8, alpha=0.35)
+    losses.plot(training[0], _smooth(training[1]), color=BLUE, lw=1.8, label="training")
     losses.plot(*validation, color=ORANGE, lw=1.8, label="validation")
     steps, values = _series(rows, f"valid/{metric}")
     scores.plot(steps, values, color=ORANGE, lw=1.8)
@@ -96,10 +116,10 @@ def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min"
         at = values.index(min(values) if best == "min" else max(values))
         label = f"best: {values[at]:.4g} at step {steps[at]:.0f}"
         scores.scatter(steps[at], values[at], s=44, color="white", ec=INK, zorder=3, label=label)
-        scores.legend(frameon=False)
+        _legend(scores)
     _zoom(losses, training[1] + validation[1])
     _zoom(scores, values)
-    losses.legend(frameon=False)
+    _legend(losses)
     losses.tick_params(labelbottom=False)
     return figure
 
@@ -108,6 +128,13 @@ def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[f
     """Steps and values of the rows that have a finite value of `key`."""
     have = [(row["step"], row[key]) for row in rows if math.isfinite(row.get(key, math.nan))]
     return [step for step, _ in have], [value for _, value in have]
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """Each value averaged with its neighbours, a twentieth of the curve to either side."""
+    reach = len(values) // 20
+    near = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
+    return [sum(some) / len(some) for some in near]
 
 
 def _zoom(axes: Axes, values: list[float]) -> None:
@@ -133,3 +160,7 @@ def _axes(axes: Axes, title: str, x_label: str, y_label: str) -> Axes:
     axes.grid(color=GREY, alpha=0.18, lw=0.8)
     axes.set_axisbelow(True)
     return axes
+
+
+def _legend(axes: Axes, loc: Literal["best", "upper left"] = "best", ncols: int = 1) -> None:
+    axes.legend(loc=loc, ncols=ncols, fontsize=9, labelcolor=INK, edgecolor="none", framealpha=0.85)

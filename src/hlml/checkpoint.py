@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from hlml.errors import UserError
+from hlml.run_folder import LAST, PREVIOUS
 
 State = dict[str, Any]
 MARK = b"hlml-sha256:"
@@ -30,15 +31,15 @@ class DamagedError(Exception):
 
 
 def save(state: State, path: Path) -> None:
-    """Write beside the target, force it to the disk, keep the old file as previous.pt, rename."""
+    """Write beside the target, force to disk, rename; the old last.pt stays as previous.pt."""
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
             file.write(_with_checksum(state))
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            path.replace(previous(path))
+        if path.name == LAST and path.exists():
+            path.replace(path.with_name(PREVIOUS))
         partial.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -84,8 +85,8 @@ def load_newest(path: Path) -> tuple[State, str]:
     try:
         return load(path), ""
     except DamagedError as error:
-        older = previous(path)
-        if path.name != "last.pt" or not older.exists():
+        older = path.with_name(PREVIOUS)
+        if path.name != LAST or not older.exists():
             raise UserError(f"{error}; no earlier checkpoint lies beside it") from error
         try:
             return load(older), f"{error}; going on from {older.name}"
@@ -93,17 +94,12 @@ def load_newest(path: Path) -> tuple[State, str]:
             raise UserError(f"{error}; {second}; start again without resume=") from second
 
 
-def previous(path: Path) -> Path:
-    """Where the good checkpoint before `path` is kept."""
-    return path.with_name("previous.pt") if path.name == "last.pt" else path.with_suffix(".old")
-
-
 def random_state() -> State:
     """The state of every generator a training may draw from, as plain types."""
-    kind, keys, place, has_gauss, gauss = np.random.get_state()
+    kind, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
     state = {
         "python": random.getstate(),
-        "numpy": (kind, torch.tensor(keys.astype(np.int64)), place, has_gauss, gauss),
+        "numpy": (kind, torch.tensor(np.asarray(keys, np.int64)), place, has_gauss, gauss),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Several processes (torchrun) that compute what one process would. One process: all of it is a no-op.
+"""Several processes (torchrun) that compute what one would; with one, all of it does nothing.
 
 PyTorch's DistributedDataParallel does the gradient sums; each phase gets a wrapper of its own.
 """
@@ -37,6 +37,11 @@ def rank() -> int:
 
 def world() -> int:
     return torch.distributed.get_world_size() if joined() else 1
+
+
+def local_rank() -> int:
+    """Which of this machine's devices is ours."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def total(value: Tensor) -> Tensor:

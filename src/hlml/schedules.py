@@ -85,7 +85,7 @@ class WarmupCosine(Schedule):
 
 
 class Noam(Schedule):
-    """width^-0.5 min(n^-0.5, n warmup^-1.5) at the n-th update (Vaswani et al. 2017, section 5.3)."""
+    """width^-0.5 min(n^-0.5, n warmup^-1.5) at the n-th update (Vaswani et al. 2017, 5.3)."""
 
     def __init__(self, width: int, warmup: int = 4000) -> None:
         self.width, self.warmup = width, warmup

@@ -31,7 +31,7 @@ class Task(nn.Module, ABC):
     """A model, its losses and its metrics."""
 
     directions: ClassVar[dict[str, str]]
-    """Every metric's name and which way is better ("min" or "max"); the first is watched by default."""
+    """Every metric and which way is better ("min", "max"); the first is watched by default."""
 
     def parts(self) -> dict[str, nn.Module]:
         """What is optimised, by phase. Two entries make it a game (WGAN: critic and generator)."""
@@ -57,8 +57,8 @@ class Task(nn.Module, ABC):
     def predict_step(self, batch: Batch) -> list[Any]:
         """One answer per row, in the submission's terms."""
 
-    def after_update(self, phase: str) -> None:  # noqa: B027 (a hook: most tasks need none)
+    def after_update(self, phase: str) -> None:
         """Called when `phase`'s weights have changed (WGAN clips here)."""
 
-    def report(self, book: Logbook, data: DataModule, final: bool) -> None:  # noqa: B027
+    def report(self, book: Logbook, data: DataModule, final: bool) -> None:
         """Pictures and sentences for the log book: after each validation, and once at the end."""

@@ -40,6 +40,7 @@ class Covid(Table):
     `features`: `top` keeps the `top` inputs that correlate most with the target.
     """
 
+    answers_name = "pred.csv"
     target_name = "tested positive (%)"
 
     def __init__(

@@ -66,6 +66,8 @@ class DataModule(ABC):
     for data in memory).
     """
 
+    answers_name = "prediction.csv"  # of the file write_answers writes: the course's name for it
+
     def __init__(self, batch_size: int, seed: int = 0, workers: int = 0) -> None:
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         self.device = torch.device("cpu")
@@ -139,7 +141,7 @@ class DataModule(ABC):
             return (to_device(source.batch(r.to(home), epoch), self.device) for r in plan)
         loader = DataLoader(
             _Fetch(source),
-            sampler=[(rows, epoch) for rows in plan],  # type: ignore[arg-type]
+            sampler=[(rows, epoch) for rows in plan],
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -160,7 +162,7 @@ class DataModule(ABC):
 
 
 class _Fetch(Dataset[Batch]):
-    """What DataLoader workers index: one key is a whole batch, so nothing is collated row by row."""
+    """What DataLoader workers index: a key is a whole batch, so nothing is collated row by row."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows

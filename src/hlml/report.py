@@ -1,0 +1,192 @@
+"""What a run says of itself: the header, the table at the end, summary.json, pictures, answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hlml import averaging, checkpoint, figures
+from hlml.data import DataModule, Split
+from hlml.evaluation import evaluate, predict, quietly
+from hlml.logbook import Logbook
+from hlml.run_folder import AVERAGE, BEST
+from hlml.task import Task
+from hlml.trainer import Trainer
+
+LEVELS = ["simple", "medium", "strong", "boss"]
+Summary = dict[str, Any]
+
+
+def begin(book: Logbook, about: dict[str, Any]) -> None:
+    """Write config.yaml, with the command on its first line."""
+    assert book.folder is not None
+    text = yaml.safe_dump(about["config"], sort_keys=False, allow_unicode=True)
+    (book.folder / "config.yaml").write_text(f"# {about['command']}\n{text}", encoding="utf-8")
+
+
+def end(
+    trainer: Trainer,
+    task: Task,
+    data: DataModule,
+    book: Logbook,
+    about: dict[str, Any],
+    reason: str,
+) -> Summary:
+    """Score the selected weights, draw, write, and print what a student wants to know."""
+    assert book.folder is not None
+    book.step = trainer.step
+    config = about["config"]
+    selected = _select(trainer, task, book.folder)
+    scores = {} if reason == "interrupted" else _scores(trainer, task, data)
+    summary: Summary = {
+        "homework": config["homework"],
+        "level": config["level"],
+        "data": type(data).__name__.lower(),
+        "status": reason.split(":")[0],
+        "monitor": trainer.best.metric,
+        "direction": trainer.best.direction,
+        **(scores or {"valid": _best_value(trainer)}),
+        "weights": selected,
+        "baselines": _baselines(config["baselines"], scores, trainer.best.direction),
+        "steps": trainer.step,
+        "epochs": round(trainer.step / trainer.steps_per_epoch, 3),
+        "parameters": sum(p.numel() for p in task.parameters()),
+        "seconds": book.seconds,
+        "seed": config["seed"],
+        "command": about["command"],
+    }
+    if scores:
+        with quietly(task, trainer.device):
+            task.report(book, data, final=True)
+        book.figure("learning_curves", figures.learning_curves(book.history, trainer.best.metric))
+        answers = predict(task, data, "test", trainer.precision)
+        data.write_answers(answers, book.folder / data.answers_name)
+    _write(book, config, summary)
+    _print(summary, book.folder, reason, data)
+    return summary
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows of words as aligned columns: the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(w.rjust(n) for w, n in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    )
+
+
+def scores_table(summary: Summary) -> str:
+    splits = [split for split in ("valid", "test") if split in summary]
+    names = list(summary[splits[0]])
+    rows = [[s, *(f"{summary[s][name]:.5g}" for name in names)] for s in splits]
+    return table([["", *names], *rows])
+
+
+def _select(trainer: Trainer, task: Task, folder: Path) -> str:
+    """Put the weights that are to be reported into the task; say which they are."""
+    if trainer.select == "average" and trainer.snapshots:
+        weights = averaging.mean(trainer.snapshots)
+        averaging.load(task, weights)
+        checkpoint.save({"task": task.state_dict(), "ema": {}}, folder / AVERAGE)
+        return f"average of the last {len(trainer.snapshots)} validations"
+    if trainer.select == "best" and (folder / BEST).exists():
+        load_weights(task, checkpoint.load(folder / BEST))
+        return f"best on valid, of step {trainer.best.step}"
+    if trainer.ema:
+        averaging.load(task, trainer.ema.average)
+    return f"last, of step {trainer.step}"
+
+
+def load_weights(task: Task, state: checkpoint.State) -> None:
+    """A checkpoint's weights as they were validated: the moving average where there is one."""
+    task.load_state_dict(state["task"])
+    if state["ema"]:
+        averaging.load(task, state["ema"]["average"])
+
+
+def _scores(trainer: Trainer, task: Task, data: DataModule) -> dict[str, Any]:
+    splits: tuple[Split, ...] = ("valid", "test")
+    most = 2 if trainer.smoke else None
+    return {
+        split: evaluate(task, data, split, trainer.precision, most)
+        for split in splits
+        if data.has_labels(split)
+    }
+
+
+def _best_value(trainer: Trainer) -> dict[str, float]:
+    value = trainer.best.value
+    return {} if value is None else {trainer.best.metric: value}
+
+
+def _baselines(
+    thresholds: dict[str, Any], scores: dict[str, Any], direction: str
+) -> dict[str, Any]:
+    """Each level's threshold, and whether the scored split passes it."""
+    split, metric = thresholds.get("split", "valid"), thresholds.get("metric", "")
+    score = scores.get(split, {}).get(metric)
+    levels = {
+        level: {
+            "threshold": thresholds[level],
+            "passed": score is not None
+            and (score <= thresholds[level] if direction == "min" else score >= thresholds[level]),
+        }
+        for level in LEVELS
+        if level in thresholds
+    }
+    return {"split": split, "metric": metric, **levels} if levels else {}
+
+
+def _write(book: Logbook, config: dict[str, Any], summary: Summary) -> None:
+    assert book.folder is not None
+    path = book.folder / "summary.json"
+    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    flat = {f"{s}/{n}": v for s in ("valid", "test") for n, v in summary.get(s, {}).items()}
+    book.hparams({k: v for k, v in config.items() if k != "baselines"}, flat)
+    book.text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False)}```")
+    book.text("summary", f"```json\n{json.dumps(summary, indent=2)}\n```")
+
+
+def _print(summary: Summary, folder: Path, reason: str, data: DataModule) -> None:
+    """The last lines a student reads."""
+    print(f"\n{reason} after {summary['epochs']:g} epochs, {summary['seconds']:.1f} s")
+    if reason == "interrupted":
+        print(f"saved in {folder}\ngo on:    {summary['command']} resume={_shown(folder)}")
+        return
+    print(f"weights:  {summary['weights']}\n\n{scores_table(summary)}\n")
+    base = summary["baselines"]
+    for level in LEVELS:
+        if level in base:
+            score, threshold = summary[base["split"]][base["metric"]], base[level]["threshold"]
+            verdict = "passed" if base[level]["passed"] else f"{abs(score - threshold):.4g} to go"
+            print(f"{level:<8}{base['split']} {base['metric']} {threshold:<10g}{verdict}")
+    where = _shown(folder)
+    print(f"\nrun       {where}\npictures  {where}/figures")
+    print(f"answers   {where}/{data.answers_name}\nlook      make tensorboard")
+    if hint := _next(summary):
+        print(f"next      {hint}")
+
+
+def _shown(folder: Path) -> Path:
+    """The path a user can type from where they are."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def _next(summary: Summary) -> str:
+    """The next level, or the student's own model after the last."""
+    level, command = summary["level"], str(summary["command"])
+    if level not in LEVELS:
+        return ""
+    words = [word for word in command.split() if not word.startswith(("level=", "model="))]
+    if level == LEVELS[-1]:
+        return " ".join([*words, "model=mine"])
+    return " ".join([*words, f"level={LEVELS[LEVELS.index(level) + 1]}"])

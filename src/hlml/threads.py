@@ -1,0 +1,59 @@
+"""How many CPU threads a model's step is worth.
+
+Two threads on a small tensor wait for each other longer than they compute: a tiny MLP's step
+takes several times as long with two threads as with one, while a large CNN gains a third.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from hlml.data import DataModule
+from hlml.data.module import to_device
+from hlml.task import Progress, Task
+
+WORTH_IT = 20_000_000  # multiply-adds a forward pass, from where a second thread pays
+
+
+def available() -> int:
+    """The cores this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def multiply_adds(module: nn.Module, forward: Any) -> int:
+    """Multiply-adds of one call of `forward`, counted in the layers that hold a weight matrix."""
+    count = 0
+
+    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal count
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.dim() > 1 and torch.is_tensor(output):
+            count += output.numel() * weight[0].numel()
+
+    hooks = [layer.register_forward_hook(add) for layer in module.modules()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return count
+
+
+def choose_threads(told: int | str, task: Task, data: DataModule, phase: str) -> str:
+    """Set the number of threads (`told`, or "auto": by the work of one batch); say what and why."""
+    if isinstance(told, int):
+        torch.set_num_threads(told)
+        return f"{told} (as told)"
+    rows = data.rows("train").batch(data.rows_of(0, 1)[0], 0)
+    batch, start = to_device(rows, data.device), Progress(0, 1)
+    work = multiply_adds(task, lambda: task.training_step(batch, phase, start))
+    count = available() if work >= WORTH_IT else 1
+    torch.set_num_threads(count)
+    return f"{count} of {available()} ({work / 1e6:.1f} M multiply-adds a batch)"

@@ -1,0 +1,93 @@
+"""The `hlml` command: verbs, help, completion, and the one place where errors become messages.
+
+Nothing here imports torch, and `--help` not even Hydra: what a person waits for must be quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+from hlml.errors import UserError
+
+VERBS = ("train", "evaluate", "predict", "runs")
+
+HELP = """\
+hlml: Hung-yi Lee's machine learning course as commands.
+
+  train        hlml train homework=hw1              (make hw1)
+               hlml train homework=hw1 level=strong
+  change       hlml train homework=hw1 optimizer=sgd optimizer.lr=0.01 trainer.epochs=5
+  anything     hlml train homework=hw1 --cfg job          shows every option
+               hlml train homework=hw1 -m seed=1,2,3      one run for each value
+  see          hlml runs                            what ran and how good it was
+               make tensorboard                     curves and pictures, on this machine only
+  resume       hlml train homework=hw1 resume=auto  goes on where the last run stopped
+  evaluate     hlml evaluate RUN                    a run's best weights on valid and test
+  predict      hlml predict RUN                     the file to hand in
+
+RUN is a folder below runs/. More: hlml train --help, hlml runs --help; tab completion:
+eval "$(hlml -sc install=bash)"
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 (a bug), 2 (the user's to mend) or 130."""
+    argv = sys.argv[1:] if argv is None else argv
+    trust: tuple[str, ...] = ()
+    try:
+        return _run(argv)
+    except UserError as error:
+        from hlml.explain import one_line
+
+        print(one_line(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `hlml runs table | head`: nobody reads on, and Python must not flush into the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        from hlml.explain import explain
+
+        text, code = explain(error, trust)
+        print(text, file=sys.stderr)
+        return code
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(HELP, end="")
+        return 0
+    if argv[0] == "--version":
+        from hlml import __version__
+
+        print(f"hlml {__version__}")
+        return 0
+    if argv[0] in ("-sc", "--shell-completion"):
+        from hlml import completion
+
+        return completion.main(argv)
+    if argv[0] not in VERBS:
+        raise UserError(_unknown(argv[0]))
+    if argv[0] == "train":
+        from hlml import launch
+
+        return launch.main(argv[1:])
+    result = importlib.import_module(f"hlml.{argv[0]}").main(argv[1:])
+    return int(result or 0)
+
+
+def _unknown(verb: str) -> str:
+    if "=" in verb:
+        return f"{verb}: which command? hlml train {verb}"
+    near = difflib.get_close_matches(verb, VERBS, 1)
+    hint = f"; did you mean hlml {near[0]}?" if near else ""
+    return f"{verb}: no such command{hint} There are {', '.join(VERBS)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""From the words after `hlml train` to one composed, checked config.
+
+Hydra composes; this file is what stands between it and the user. It is composed once: what was
+checked is what runs. A plain `a.b=1` may name any argument of a constructor, listed in the config
+or not, because the check afterwards knows them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import version
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import (
+    ConfigCompositionException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from hlml import config
+from hlml.errors import UserError
+from hlml.levels import OVERRIDE, Presets, rewrite
+
+PACKAGE = Path(__file__).parent
+# a wheel carries the configs inside; in a checkout they lie beside src
+CONFIGS = next(
+    (
+        folder
+        for folder in (PACKAGE / "configs", PACKAGE.parent.parent / "configs")
+        if folder.is_dir()
+    ),
+    PACKAGE.parent.parent / "configs",
+)
+PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "hydra.experimental.callbacks.")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Hydra's own flags and the overrides, in any order."""
+    command = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; options are NAME=VALUE, flags stand in hlml train --help")
+
+    command.error = refuse  # type: ignore[method-assign]
+    args = command.parse_intermixed_args(argv)
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun reads a pickle, which may run code: use resume=")
+    asked = (args.run, args.multirun, args.cfg, args.info, args.shell_completion)
+    if sum(map(bool, asked)) > 1:
+        raise UserError("only one of --run, --multirun, --cfg, --info and --shell-completion")
+    if args.resolve and not args.cfg:
+        raise UserError("--resolve belongs to --cfg")
+    return args
+
+
+class Composer(Hydra):
+    """Hydra, over our configs and the user's --config-dir."""
+
+    @classmethod
+    def open(cls, args: argparse.Namespace) -> Composer:
+        version.setbase("1.3")
+        GlobalHydra.instance().clear()
+        composer = cls.create_main_hydra2("train", _search_path(args))
+        assert isinstance(composer, Composer)
+        composer.presets = Presets(composer.config_loader)  # type: ignore[arg-type]
+        composer.name = args.config_name or "train"
+        return composer
+
+    presets: Presets
+    name: str
+
+    def prepare(self, typed: list[str], multirun: bool) -> list[str]:
+        """The overrides as Hydra shall read them."""
+        for override in typed:
+            if "=" not in override and not override.startswith("~"):
+                known = override in self.presets.homeworks()
+                hint = f"did you mean homework={override}?" if known else "write NAME=VALUE"
+                raise UserError(f"{override}: not an option; {hint}")
+        overrides = typed if self.name != "train" else rewrite(typed, self.presets, multirun)
+        groups = {"hydra", *self.config_loader.list_groups("")}
+        return [_plain(override, groups) for override in overrides]
+
+    def compose(self, overrides: list[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+        """UserError: whatever Hydra has against these overrides, in one line."""
+        try:
+            return self.compose_config(self.name, list(overrides), mode, from_shell=False)
+        except UserError:
+            raise
+        except Exception as error:
+            # RecursionError, AssertionError...: Hydra is ours no more than the overrides are
+            raise UserError(translate(error, overrides)) from error
+
+    def compose_config(self, *args: Any, **kwargs: Any) -> DictConfig:
+        composed = super().compose_config(*args, **kwargs)
+        name_preset(composed)
+        return composed
+
+
+def _search_path(args: argparse.Namespace) -> ConfigSearchPathImpl:
+    folder = str(Path(args.config_path).resolve()) if args.config_path else str(CONFIGS)
+    path = create_config_search_path(folder)
+    assert isinstance(path, ConfigSearchPathImpl)
+    if args.config_dir is not None:
+        extra = Path(args.config_dir).resolve()
+        if not extra.is_dir():
+            raise UserError(f"--config-dir {args.config_dir}: no such folder")
+        path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="schema"))
+    return path
+
+
+def _plain(override: str, groups: set[str]) -> str:
+    """`a.b=1` as `++a.b=1`: whether there is such an option the check says better than Hydra."""
+    match = OVERRIDE.fullmatch(override)
+    if not match or match["sign"] or set(match["key"]) & set("/@:"):
+        return override
+    key = match["key"]
+    if key in groups or key.split(".")[0] == "hydra":
+        return override
+    return f"++{override}"
+
+
+def name_preset(composed: DictConfig) -> None:
+    """Write the name and the level of the chosen preset into the root of the config."""
+    homework, *preset = str(composed.hydra.runtime.choices.get("homework") or "").split("/")
+    if homework and "," not in homework:
+        with open_dict(composed):
+            composed.homework = homework
+            if preset:
+                composed.level = preset[-1]
+
+
+def trusted(overrides: list[str]) -> tuple[str, ...]:
+    """The packages that `trust=[...]` on the command line names."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    names: list[str] = []
+    for override in overrides:
+        match = OVERRIDE.fullmatch(override)
+        if match and match["key"] == "trust":
+            value = OverridesParser.create().parse_override(override).value()
+            if isinstance(value, list):
+                names += [name for name in value if isinstance(name, str)]
+    return tuple(names)
+
+
+def resolved(composed: DictConfig, overrides: list[str]) -> dict[str, Any]:
+    """The checked config as plain types. UserError: it cannot run."""
+    trust = trusted(overrides)
+    _check_hydra(composed, trust)
+    try:
+        plain = OmegaConf.to_container(_without_hydra(composed), resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise UserError(translate(error, overrides)) from error
+    assert isinstance(plain, dict)
+    config.check(plain, trust)  # type: ignore[arg-type]
+    return plain  # type: ignore[return-value]
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+
+
+def _check_hydra(composed: DictConfig, trust: tuple[str, ...]) -> None:
+    """What Hydra itself would call: launcher, sweeper, callbacks, logging."""
+    if "hydra" not in composed:
+        return
+    HydraConfig.instance().set_config(composed)
+    for key in ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging"):
+        node = composed.hydra.get(key)
+        if not OmegaConf.is_config(node):
+            continue
+        with suppress(OmegaConfBaseException):  # an output folder that is not known yet
+            OmegaConf.resolve(node)
+        plain = OmegaConf.to_container(node)
+        _check_hydra_node(plain, f"hydra.{key}", trust)
+
+
+def _check_hydra_node(node: Any, path: str, trust: tuple[str, ...]) -> None:
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return
+    if "()" in node or any(
+        str(value).startswith(("ext://", "cfg://"))
+        and value not in ("ext://sys.stdout", "ext://sys.stderr")
+        for value in node.values()
+    ):
+        raise UserError(f"{path}: calls something by name, which is not allowed in a config")
+    target = node.get("_target_", "hlml.")
+    if not isinstance(target, str) or "${" in target or not target.startswith(PLUGINS):
+        config.check_targets(
+            {**node, "_target_": target} if "_target_" in node else {}, path, trust
+        )
+    for key, value in node.items():
+        _check_hydra_node(value, f"{path}.{key}", trust)
+
+
+def translate(error: BaseException, overrides: list[str]) -> str:
+    """Hydra's or OmegaConf's refusal in one line: what, where, what to do."""
+    cause = error.__cause__
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override.removeprefix('++')}: cannot be read as NAME=VALUE; values with "
+            "brackets, commas or spaces need quotes: 'data.lags=[1,7]'"
+        )
+    if isinstance(error, MissingConfigException):
+        return _missing(error, overrides)
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        place = getattr(cause, "full_key", None) or _first(error).rpartition(" ")[2]
+        return f"{place.removeprefix('++')}: {_first(cause) or _first(error)}"
+    if isinstance(error, InterpolationKeyError):
+        return f"{error.full_key}: {_first(error)}; ${{...}} must name an option that exists"
+    if isinstance(error, OmegaConfBaseException):
+        return f"{getattr(error, 'full_key', None) or 'config'}: {_first(error)}"
+    text = _first(error)
+    if "item is already at" in text:
+        name = text.split("'")[1]
+        return f"{name}: there is one already; write {name}=... without the +"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
+    return text or f"the configuration cannot be composed ({type(error).__name__})"
+
+
+def _missing(error: MissingConfigException, overrides: list[str]) -> str:
+    """A choice that has no file."""
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return _first(error)
+    typed = any(OVERRIDE.fullmatch(one)["value"] == f"={name}" for one in overrides)  # type: ignore[index]
+    near = difflib.get_close_matches(name, error.options or [], 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    where = "" if typed else "a config file asks for it; "
+    return (
+        f"{group}={name}: no such choice; {where}{hint}There are {', '.join(error.options or [])}"
+    )
+
+
+def _first(error: object) -> str:
+    """The first line that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

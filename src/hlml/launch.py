@@ -1,0 +1,115 @@
+"""`hlml train`: Hydra's flags, one run, or many."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig
+
+from hlml import compose, multirun, signature
+from hlml.compose import Composer
+from hlml.errors import UserError
+
+HELP = """\
+hlml train homework=NAME [NAME=VALUE ...] [flags]
+
+  level=strong             simple, medium, strong or boss        data=covid   another data set
+  optimizer=sgd            another choice (listed below)         optimizer.lr=0.01  its option
+  'data.lags=[1,7]'        quotes around brackets and spaces     run_dir=PATH  resume=auto|PATH
+  trust=[mypackage]        let a _target_ come from your own package
+
+  -m seed=1,2,3            one run for each value, a table at the end (seed=range(3), also several)
+  --cfg job                the composed config, instead of a run (--resolve, -p optimizer)
+  --info defaults-tree     which files it came from
+  --config-dir PATH        a folder of your own configs
+  --hydra-help             Hydra's own flags
+
+Choices:
+"""
+
+
+def main(argv: list[str]) -> int:
+    args = compose.parse(argv)
+    composer = Composer.open(args)
+    try:
+        return _dispatch(composer, args)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _dispatch(composer: Composer, args: argparse.Namespace) -> int:
+    if args.help:
+        print(HELP + composer.format_config_groups(lambda name: "hydra" not in name), end="")
+        return 0
+    if args.hydra_help:
+        composer.hydra_help(composer.name, get_args_parser(), args)
+        return 0
+    if args.shell_completion:
+        raise UserError("completion has no verb: hlml -sc install=bash")
+    overrides = composer.prepare(args.overrides, args.multirun)
+    if args.info:
+        composer.compose(overrides)  # for its messages
+        composer.show_info(args.info, config_name=composer.name, overrides=overrides)
+        return 0
+    if args.multirun:
+        return multirun.run(composer, overrides)
+    composed = composer.compose(overrides)
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        return multirun.run(composer, overrides)
+    config = compose.resolved(composed, overrides)
+    if args.cfg:
+        composer.show_cfg(composer.name, overrides, args.cfg, args.package, args.resolve)
+        return 0
+    _run(composer, composed, config)
+    return 0
+
+
+def _run(composer: Composer, composed: DictConfig, config: dict[str, Any]) -> None:
+    """One run of what was checked, with Hydra's callbacks around it."""
+    callbacks = Callbacks(composed)
+    callbacks.on_run_start(config=composed, config_name=composer.name)
+    failure: list[Exception] = []
+
+    def task(_: DictConfig) -> None:
+        try:
+            start(config, typed(composed), None)
+        except Exception as error:  # Hydra would print a line of its own
+            failure.append(error)
+
+    result = run_job(
+        hydra_context=HydraContext(composer.config_loader, callbacks),
+        task_function=task,
+        config=composed,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+    )
+    callbacks.on_run_end(config=composed, config_name=composer.name, job_return=result)
+    if failure:
+        raise failure[0]
+
+
+def start(config: dict[str, Any], overrides: list[str], parent: Path | None) -> dict[str, Any]:
+    """Hand over to the half of the program that imports torch; the run's summary."""
+    home = str(signature.home())
+    if home not in sys.path:
+        sys.path.append(home)  # last: a student's random.py must not replace Python's
+    from hlml.train import train
+
+    summary: dict[str, Any] = train(config, overrides, parent) or {}
+    return summary
+
+
+def typed(composed: DictConfig) -> list[str]:
+    """The overrides as the user would write them, without the homework."""
+    preset = str(composed.hydra.runtime.choices.get("homework", "")).split("/")[1:]
+    names = [f"level={level}" for level in preset[-1:]] + [f"data={data}" for data in preset[:-1]]
+    rest = [override.removeprefix("++") for override in composed.hydra.overrides.task]
+    return names + [override for override in rest if not override.startswith("homework=")]

@@ -71,7 +71,7 @@ format: $(STAMP) ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff format
 
 bench: $(STAMP) ## how fast it is, into tests/benchmarks/RESULTS.md
-	@exec $(VENV)/bin/python -m tests.benchmarks $(ARGS)
+	@exec $(VENV)/bin/python tests/benchmarks $(ARGS)
 
 tensorboard: $(STAMP) ## look into runs/ in a browser (PORT=6007: elsewhere)
 	@$(VENV)/bin/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \

@@ -1,0 +1,113 @@
+"""`make bench`: how fast hlml is, beside loops written by hand. Writes RESULTS.md.
+
+Ratios are what counts, so contenders take turns in one process (steps) or as fresh processes
+(start-up), and a row gives the median over rounds of its ratio. Nothing here can fail a test.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+from datetime import date
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: it reads this once
+
+import startup
+import steps
+import torch
+from measure import Times, alternate, ratio, spread
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+STEP_ROUNDS, START_ROUNDS = 15, 7
+IMPORT, BARE = "import torch", "bare script, first step"
+
+HEAD = """\
+# Speed
+
+Written by `make bench` on {day}: {cores} CPU cores, Python {python}, torch {torch}, one thread.
+Contenders take turns; times are medians over rounds, and so are ratios, which are of times in
+the same round (in brackets: the middle half of them). Times drift with the machine and with what
+else runs on it; the ratios hold.
+
+## A training step
+
+Homework 1's shapes: {rows} rows of {inputs} numbers, batches of {batch}, a network
+{inputs}-{width}-1, mean squared error, Adam. The set-up and the first {warm_up} steps do not count. {rounds} rounds.
+
+"""
+
+STEP_ROWS = {
+    "in memory": "a loop by hand, tensors in memory, fused Adam",
+    "hlml": "hlml, default logging and progress bar",
+    "hlml, validating": "hlml, and its default validations and checkpoints",
+    "DataLoader": "a loop by hand over DataLoader(TensorDataset)",
+    "Lightning": "Lightning's Trainer with its defaults{version}",
+}
+
+NO_LIGHTNING = """
+Lightning is not installed here and was not measured. It stays out of the lock file; to compare:
+`.venv/bin/uv pip install 'lightning>=2.6.4'`, then `make bench`.
+"""
+
+START = """
+## From the command to the answer
+
+Fresh processes. "First step" ends with the first optimizer update; the bare script builds the
+network, makes a batch and takes one step of fused Adam, and nothing else. {rounds} rounds.
+
+"""
+
+
+def step_table(times: Times, version: str) -> str:
+    lines = ["| who | us a step | x by hand | hlml is |", "|---|---:|---:|---:|"]
+    for name in times:
+        own = f"{ratio(times, name, 'in memory'):.2f} ({spread(times, name, 'in memory')})"
+        faster = f"{ratio(times, name, 'hlml'):.1f} x faster" if "hlml" not in name else ""
+        who = STEP_ROWS[name].format(version=version)
+        lines.append(f"| {who} | {statistics.median(times[name]) * 1e6:.0f} | {own} | {faster} |")
+    return "\n".join(lines) + "\n"
+
+
+def start_table(times: Times) -> str:
+    lines = ["| what | seconds | x `import torch` | x bare script |", "|---|---:|---:|---:|"]
+    for name, seconds in times.items():
+        bare = f"{ratio(times, name, BARE):.2f} ({spread(times, name, BARE)})"
+        torch_only = f"{ratio(times, name, IMPORT):.2f}"
+        lines.append(f"| {name} | {statistics.median(seconds):.2f} | {torch_only} | {bare} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    contenders = steps.contenders()
+    print(f"{len(contenders)} training loops, {STEP_ROUNDS} rounds ...", flush=True)
+    text = HEAD.format(
+        day=date.today(),
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        rows=steps.ROWS,
+        inputs=steps.INPUTS,
+        batch=steps.BATCH,
+        width=steps.WIDTH,
+        warm_up=steps.WARM_UP,
+        rounds=STEP_ROUNDS,
+    )
+    text += step_table(alternate(contenders, STEP_ROUNDS), steps.lightning_version())
+    if "Lightning" not in contenders:
+        text += NO_LIGHTNING
+    print(text)
+    with tempfile.TemporaryDirectory() as folder:
+        waits = startup.contenders(Path(folder))
+        print(f"{len(waits)} fresh processes, {START_ROUNDS} rounds ...", flush=True)
+        tail = START.format(rounds=START_ROUNDS) + start_table(alternate(waits, START_ROUNDS))
+    print(tail)
+    RESULTS.write_text(text + tail, encoding="utf-8")
+    print(f"Written to {os.path.relpath(RESULTS)}")
+
+
+if __name__ == "__main__":
+    main()

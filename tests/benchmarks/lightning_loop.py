@@ -1,0 +1,52 @@
+"""Lightning's Trainer with its defaults: logger, progress bar, checkpoint at the end of epochs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import time
+import warnings
+from typing import Any
+
+import lightning
+import torch
+from steps import BATCH, ROWS, Net, inputs, per_step, targets
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Module(lightning.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.clock = Net(), list[float]()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.clock.append(time.perf_counter())
+        x, y = batch
+        loss = F.mse_loss(self.net(x), y)
+        self.log("train/loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+def with_lightning(steps: int) -> float:
+    module = Module()
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=BATCH, shuffle=True)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # it advises loader workers, which would be slower here
+        trainer = lightning.Trainer(
+            max_epochs=steps * BATCH // ROWS, accelerator="cpu", default_root_dir=folder
+        )
+        trainer.fit(module, loader)
+    return per_step(module.clock)

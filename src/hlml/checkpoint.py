@@ -12,6 +12,7 @@ import os
 import pickle
 import random
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +31,32 @@ class DamagedError(Exception):
     """The file is not what was written: cut short, or changed."""
 
 
+class Saver:
+    """Writes checkpoints while training goes on: only turning the state into bytes is waited for."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._last: Future[None] | None = None
+
+    def save(self, state: State, path: Path, copy: Path | None = None) -> None:
+        """Save to `path`, and under a second name; raises what the save before it failed with."""
+        self.wait()
+        self._last = self._thread.submit(_write, _to_bytes(state), path, copy)
+
+    def wait(self) -> None:
+        """Until the last save is on the disk."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self.wait()
+
+
 def save(state: State, path: Path) -> None:
-    """Write beside the target, force to disk, rename; the old last.pt stays as previous.pt."""
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(_with_checksum(state))
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == LAST and path.exists():
-            path.replace(path.with_name(PREVIOUS))
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot write the checkpoint ({error.strerror}); the one before is untouched"
-        ) from error
-
-
-def copy(source: Path, target: Path) -> None:
-    """Give a saved checkpoint a second name (best.pt), atomically and without copying its bytes."""
-    partial = target.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        partial.hardlink_to(source)  # safe: save() renames over a name, never writes into a file
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, partial)
-    partial.replace(target)
-    _sync_folder(target.parent)
+    """Save, and return when the file is on the disk."""
+    _write(_to_bytes(state), path, None)
 
 
 def load(path: Path) -> State:
@@ -116,13 +114,44 @@ def set_random_state(state: State) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _with_checksum(state: State) -> bytes:
-    """torch.save's bytes, the zip's comment length set to what follows: the mark and the hash."""
+def _to_bytes(state: State) -> bytearray:
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    data = bytearray(buffer.getvalue())
-    data[-2:] = TAIL.to_bytes(2, "little")
-    return bytes(data) + MARK + hashlib.sha256(data).hexdigest().encode()
+    return bytearray(buffer.getbuffer())
+
+
+def _write(data: bytearray, path: Path, copy: Path | None) -> None:
+    """Write beside the target, force to disk, rename; the old last.pt stays as previous.pt."""
+    data[-2:] = TAIL.to_bytes(2, "little")  # the zip's comment length: the mark and the hash
+    data += MARK + hashlib.sha256(data).hexdigest().encode()
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.name == LAST and path.exists():
+            path.replace(path.with_name(PREVIOUS))
+        partial.replace(path)
+        if copy is not None:
+            _second_name(path, copy)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write the checkpoint of {len(data)} bytes ({error.strerror}); "
+            "the one before it is untouched"
+        ) from error
+
+
+def _second_name(path: Path, copy: Path) -> None:
+    """Give a file a second name, without copying its bytes where the file system can."""
+    partial = copy.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(path)  # safe: a save renames over a name and never writes into a file
+    except OSError:
+        shutil.copyfile(path, partial)
+    partial.replace(copy)
 
 
 def _sync_folder(folder: Path) -> None:

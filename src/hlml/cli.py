@@ -5,12 +5,12 @@ Nothing here imports torch, and `--help` not even Hydra: what a person waits for
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
+from contextlib import suppress
 
-from hlml.errors import UserError
+from hlml.errors import UserError, did_you_mean
 
 VERBS = ("train", "evaluate", "predict", "runs")
 
@@ -36,7 +36,6 @@ eval "$(hlml -sc install=bash)"
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 (a bug), 2 (the user's to mend) or 130."""
     argv = sys.argv[1:] if argv is None else argv
-    trust: tuple[str, ...] = ()
     try:
         return _run(argv)
     except UserError as error:
@@ -53,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         from hlml.explain import explain
 
-        text, code = explain(error, trust)
+        text, code = explain(error, _trusted(argv))
         print(text, file=sys.stderr)
         return code
 
@@ -81,12 +80,18 @@ def _run(argv: list[str]) -> int:
     return int(result or 0)
 
 
+def _trusted(argv: list[str]) -> tuple[str, ...]:
+    """The user's own packages: an error in one is theirs."""
+    compose = sys.modules.get("hlml.compose")
+    with suppress(Exception):
+        return tuple(compose.trusted(argv)) if compose else ()
+    return ()
+
+
 def _unknown(verb: str) -> str:
     if "=" in verb:
         return f"{verb}: which command? hlml train {verb}"
-    near = difflib.get_close_matches(verb, VERBS, 1)
-    hint = f"; did you mean hlml {near[0]}?" if near else ""
-    return f"{verb}: no such command{hint} There are {', '.join(VERBS)}"
+    return f"{verb}: no such command; {did_you_mean(verb, VERBS)}"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ or not, because the check afterwards knows them all.
 from __future__ import annotations
 
 import argparse
-import difflib
-from contextlib import suppress
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +32,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from hlml import config
-from hlml.errors import UserError
+from hlml.errors import UserError, did_you_mean
 from hlml.levels import OVERRIDE, Presets, rewrite
 
 PACKAGE = Path(__file__).parent
@@ -44,6 +45,11 @@ CONFIGS = next(
     ),
     PACKAGE.parent.parent / "configs",
 )
+EXTRAS = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+}
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "hydra.experimental.callbacks.")
 
 
@@ -52,7 +58,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     command = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; options are NAME=VALUE, flags stand in hlml train --help")
+        stray = re.search(r"unrecognized arguments: --?([\w.]+=\S*)", message)
+        hint = f"options have no dashes: {stray[1]}" if stray else "see hlml train --help"
+        raise UserError(f"{message}; {hint}")
 
     command.error = refuse  # type: ignore[method-assign]
     args = command.parse_intermixed_args(argv)
@@ -84,8 +92,12 @@ class Composer(Hydra):
 
     def prepare(self, typed: list[str], multirun: bool) -> list[str]:
         """The overrides as Hydra shall read them."""
+        with one_line(typed):
+            return self._prepare(typed, multirun)
+
+    def _prepare(self, typed: list[str], multirun: bool) -> list[str]:
         for override in typed:
-            if "=" not in override and not override.startswith("~"):
+            if not re.match(r"~|[^=]+=", override):
                 known = override in self.presets.homeworks()
                 hint = f"did you mean homework={override}?" if known else "write NAME=VALUE"
                 raise UserError(f"{override}: not an option; {hint}")
@@ -93,15 +105,15 @@ class Composer(Hydra):
         groups = {"hydra", *self.config_loader.list_groups("")}
         return [_plain(override, groups) for override in overrides]
 
+    def is_multirun(self, composed: DictConfig) -> bool:
+        """A config of one's own may ask for it: hydra.mode=MULTIRUN."""
+        with one_line([]):
+            return bool(composed.hydra.mode == RunMode.MULTIRUN)
+
     def compose(self, overrides: list[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         """UserError: whatever Hydra has against these overrides, in one line."""
-        try:
+        with one_line(overrides):
             return self.compose_config(self.name, list(overrides), mode, from_shell=False)
-        except UserError:
-            raise
-        except Exception as error:
-            # RecursionError, AssertionError...: Hydra is ours no more than the overrides are
-            raise UserError(translate(error, overrides)) from error
 
     def compose_config(self, *args: Any, **kwargs: Any) -> DictConfig:
         composed = super().compose_config(*args, **kwargs)
@@ -132,6 +144,11 @@ def _plain(override: str, groups: set[str]) -> str:
     return f"++{override}"
 
 
+def texts(overrides: Any) -> list[str]:
+    """Overrides as Hydra keeps them: `a=${b}` is a text here, and must not be resolved."""
+    return [str(one) for one in OmegaConf.to_container(overrides, resolve=False)]
+
+
 def name_preset(composed: DictConfig) -> None:
     """Write the name and the level of the chosen preset into the root of the config."""
     homework, *preset = str(composed.hydra.runtime.choices.get("homework") or "").split("/")
@@ -158,19 +175,19 @@ def trusted(overrides: list[str]) -> tuple[str, ...]:
 
 def resolved(composed: DictConfig, overrides: list[str]) -> dict[str, Any]:
     """The checked config as plain types. UserError: it cannot run."""
-    trust = trusted(overrides)
-    _check_hydra(composed, trust)
-    try:
-        plain = OmegaConf.to_container(_without_hydra(composed), resolve=True)
-    except (OmegaConfBaseException, RecursionError) as error:
-        raise UserError(translate(error, overrides)) from error
-    assert isinstance(plain, dict)
-    config.check(plain, trust)  # type: ignore[arg-type]
-    return plain  # type: ignore[return-value]
+    with one_line(overrides):
+        trust = trusted(overrides)
+        _check_hydra(composed, trust)
+        plain = {str(key): _plain_types(composed, str(key)) for key in composed if key != "hydra"}
+    config.check(plain, trust)
+    return plain
 
 
-def _without_hydra(composed: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+def _plain_types(composed: DictConfig, key: str) -> Any:
+    if OmegaConf.is_missing(composed, key):
+        return "???"
+    node = composed[key]
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _check_hydra(composed: DictConfig, trust: tuple[str, ...]) -> None:
@@ -208,6 +225,17 @@ def _check_hydra_node(node: Any, path: str, trust: tuple[str, ...]) -> None:
         _check_hydra_node(value, f"{path}.{key}", trust)
 
 
+@contextmanager
+def one_line(overrides: list[str]) -> Iterator[None]:
+    """Whatever Hydra raises in here is a refusal: its code is ours no more than the overrides."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # AssertionError, RecursionError, AttributeError: all of them occur
+        raise UserError(translate(error, overrides)) from error
+
+
 def translate(error: BaseException, overrides: list[str]) -> str:
     """Hydra's or OmegaConf's refusal in one line: what, where, what to do."""
     cause = error.__cause__
@@ -216,6 +244,8 @@ def translate(error: BaseException, overrides: list[str]) -> str:
             f"{error.override.removeprefix('++')}: cannot be read as NAME=VALUE; values with "
             "brackets, commas or spaces need quotes: 'data.lags=[1,7]'"
         )
+    if "Config group override must be a string" in str(error):
+        return _unnamed(overrides)
     if isinstance(error, MissingConfigException):
         return _missing(error, overrides)
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
@@ -234,18 +264,24 @@ def translate(error: BaseException, overrides: list[str]) -> str:
     return text or f"the configuration cannot be composed ({type(error).__name__})"
 
 
+def _unnamed(overrides: list[str]) -> str:
+    """A choice that is no name: data=null, optimizer=3."""
+    keys = {one: (OVERRIDE.fullmatch(one) or {"key": ""})["key"] for one in overrides}
+    choices = [one for one, key in keys.items() if key.partition("@")[0] in config.GROUPS]
+    odd = [one for one in choices if not re.search(r"=[A-Za-z_]\w*$", one) or one.endswith("null")]
+    return f"{(odd or choices or ['a choice'])[0]}: expected the name of a choice"
+
+
 def _missing(error: MissingConfigException, overrides: list[str]) -> str:
     """A choice that has no file."""
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if not group:
         return _first(error)
     typed = any(OVERRIDE.fullmatch(one)["value"] == f"={name}" for one in overrides)  # type: ignore[index]
-    near = difflib.get_close_matches(name, error.options or [], 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    if f"{group}={name}" in EXTRAS:
+        return f"{group}={name}: needs a plugin: pip install 'hlml[{EXTRAS[f'{group}={name}']}]'"
     where = "" if typed else "a config file asks for it; "
-    return (
-        f"{group}={name}: no such choice; {where}{hint}There are {', '.join(error.options or [])}"
-    )
+    return f"{group}={name}: no such choice; {where}{did_you_mean(name, error.options or [])}"
 
 
 def _first(error: object) -> str:

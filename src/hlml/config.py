@@ -143,6 +143,9 @@ class _Check:
         self.groups = [*(group for group in GROUPS if group != "phases"), "phases"]
 
     def run(self) -> None:
+        for name in self.root.parameters:
+            if name not in self.config and name not in GROUPS:
+                raise UserError(f"{name}: cannot be left out")
         self._arguments({key: self.config[key] for key in self.config if key not in GROUPS}, "")
         for group in self.groups:
             self._chosen(group)

@@ -15,28 +15,31 @@ from torch import Tensor, nn
 
 from hlml.task import Batch, Progress, Task
 
+_rank, _world = 0, 1  # asked for at every step, and torch.distributed takes a microsecond to say
+
 
 def start(device: torch.device) -> None:
     """Join the process group if torchrun launched us."""
-    if "RANK" in os.environ and not torch.distributed.is_initialized():
+    global _rank, _world
+    if "RANK" in os.environ and _world == 1:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        _rank, _world = torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def stop() -> None:
-    if world() > 1:
+    """Leave the group: from here on each process is alone."""
+    global _rank, _world
+    if _world > 1:
         torch.distributed.destroy_process_group()
-
-
-def joined() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+    _rank, _world = 0, 1
 
 
 def rank() -> int:
-    return torch.distributed.get_rank() if joined() else 0
+    return _rank
 
 
 def world() -> int:
-    return torch.distributed.get_world_size() if joined() else 1
+    return _world
 
 
 def local_rank() -> int:
@@ -96,6 +99,9 @@ class _PhaseStep(nn.Module):
 Step = Callable[[Batch, Progress], Tensor]
 
 
+ALONE = nullcontext()
+
+
 def training_step(task: Task, name: str, part: nn.Module) -> Step:
     """The phase's training step; with several processes, its backward sums the gradients."""
     if world() == 1:
@@ -108,6 +114,6 @@ def training_step(task: Task, name: str, part: nn.Module) -> Step:
 def no_sync(step: Step, last: bool) -> AbstractContextManager[Any]:
     """Forward and backward inside it leave the gradients local, but for a window's last batch."""
     if last or world() == 1:
-        return nullcontext()
+        return ALONE
     context: AbstractContextManager[Any] = step.no_sync()  # type: ignore[attr-defined]
     return context

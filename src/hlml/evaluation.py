@@ -28,9 +28,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+AS_IT_IS = nullcontext()
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     if precision == "fp32":
-        return nullcontext()
+        return AS_IT_IS
     return torch.autocast(device.type, dtype=DTYPES[precision])
 
 
@@ -42,7 +45,9 @@ def quietly(task: Task, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     try:
         with torch.no_grad(), torch.random.fork_rng(devices):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # torch.manual_seed asks every kind of device
+            if devices:
+                torch.cuda.manual_seed(0)
             yield
     finally:
         task.train(training)

@@ -37,7 +37,9 @@ def explain(error: BaseException, trust: tuple[str, ...] = ()) -> tuple[str, int
 
 
 def one_line(error: BaseException) -> str:
-    return f"hlml: {' '.join(str(error).split()) or type(error).__name__}"
+    """An error's text as one line that cannot move the terminal's cursor."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return "hlml: " + "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def _frames_of_user(error: BaseException, trust: tuple[str, ...]) -> list[FrameSummary]:

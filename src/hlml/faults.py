@@ -37,11 +37,22 @@ def explain(
                 f"{where}: the loss is not finite; the first output that is not: {module}; "
                 f"{read}; try a smaller optimizer.lr or phases.{phase}.clip_norm=1"
             )
+    if first_bad_weight(task):
+        return explain_weights(task, position.step)
     gradient = first_bad_gradient(task)
     what = f"the gradient of {gradient}" if gradient else "the loss, not any module's output,"
     return (
         f"{where}: {what} is not finite; {read}; "
         f"try a smaller optimizer.lr or phases.{phase}.clip_norm=1"
+    )
+
+
+def explain_weights(task: Task, step: int) -> str:
+    """For a gradient that went wrong in an update whose loss was still a number."""
+    return (
+        f"step {step}: the weights of {first_bad_weight(task)} are not finite: the gradient of an "
+        "update before was not, though its loss was; try a smaller optimizer.lr or "
+        "phases.main.clip_norm=1"
     )
 
 
@@ -94,6 +105,14 @@ def first_bad_module(module: nn.Module, forward: Callable[[], Any]) -> str:
         for hook in hooks:
             hook.remove()
     return names[0] if names else ""
+
+
+def first_bad_weight(module: nn.Module) -> str:
+    """The weight nearest the loss that is not finite."""
+    for name, weight in reversed(list(module.named_parameters())):
+        if bad(weight.detach()):
+            return name
+    return ""
 
 
 def first_bad_gradient(module: nn.Module) -> str:

@@ -46,24 +46,27 @@ class Journal:
 
     def __init__(self, phases: dict[str, Phase], device: torch.device) -> None:
         self.phases, self.device = phases, device
-        self.losses: dict[str, list[Tensor]] = {name: [] for name in phases}
+        self.losses: dict[str, list[Tensor | float]] = {name: [] for name in phases}
         self.norms: dict[str, Tensor] = {}
         self.train_loss, self._since = math.nan, (0, 0.0)
 
     def start(self, step: int) -> None:
         self._since = (step, time.perf_counter())
 
-    def note(self, phase: str, loss: Tensor, norm: Tensor) -> None:
+    def wants_norm(self, phase: str) -> bool:
+        """Whether the gradients' norm is still to be taken for the next log: once is enough."""
+        return phase not in self.norms or not self.losses[phase]
+
+    def note(self, phase: str, loss: Tensor | float) -> None:
         self.losses[phase].append(loss)
-        self.norms[phase] = norm
 
     def take(self, step: int) -> Scalars:
         """The mean losses since the last call, and the latest of the rest."""
         values: Scalars = {}
         for name, phase in self.phases.items():
             if self.losses[name]:
-                loss = distributed.total(torch.stack(self.losses[name]).mean())
-                values[train_name(name, "loss")] = loss.item()
+                loss = torch.stack([torch.as_tensor(loss) for loss in self.losses[name]]).mean()
+                values[train_name(name, "loss")] = distributed.total(loss).item()
                 values[train_name(name, "lr")] = phase.current_lr
                 values[train_name(name, "grad_norm")] = self.norms[name].item()
                 self.losses[name] = []
@@ -74,17 +77,17 @@ class Journal:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "losses": {n: [loss.item() for loss in losses] for n, losses in self.losses.items()},
+            "losses": {n: [float(loss) for loss in losses] for n, losses in self.losses.items()},
             "norms": {name: norm.item() for name, norm in self.norms.items()},
             "train_loss": self.train_loss,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        def tensor(number: float) -> Tensor:
-            return torch.tensor(number, device=self.device)
-
-        self.losses = {n: [tensor(x) for x in losses] for n, losses in state["losses"].items()}
-        self.norms = {name: tensor(norm) for name, norm in state["norms"].items()}
+        device = self.device
+        self.losses = {
+            n: list(torch.tensor(losses, device=device)) for n, losses in state["losses"].items()
+        }
+        self.norms = {n: torch.tensor(norm, device=device) for n, norm in state["norms"].items()}
         self.train_loss = state["train_loss"]
 
 

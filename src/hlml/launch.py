@@ -11,7 +11,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import run_job
-from hydra.types import HydraContext, RunMode
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from hlml import compose, multirun, signature
@@ -57,16 +57,18 @@ def _dispatch(composer: Composer, args: argparse.Namespace) -> int:
     overrides = composer.prepare(args.overrides, args.multirun)
     if args.info:
         composer.compose(overrides)  # for its messages
-        composer.show_info(args.info, config_name=composer.name, overrides=overrides)
+        with compose.one_line(overrides):
+            composer.show_info(args.info, config_name=composer.name, overrides=overrides)
         return 0
     if args.multirun:
         return multirun.run(composer, overrides)
     composed = composer.compose(overrides)
-    if composed.hydra.mode == RunMode.MULTIRUN:
+    if composer.is_multirun(composed):
         return multirun.run(composer, overrides)
     config = compose.resolved(composed, overrides)
     if args.cfg:
-        composer.show_cfg(composer.name, overrides, args.cfg, args.package, args.resolve)
+        with compose.one_line(overrides):
+            composer.show_cfg(composer.name, overrides, args.cfg, args.package, args.resolve)
         return 0
     _run(composer, composed, config)
     return 0
@@ -74,8 +76,6 @@ def _dispatch(composer: Composer, args: argparse.Namespace) -> int:
 
 def _run(composer: Composer, composed: DictConfig, config: dict[str, Any]) -> None:
     """One run of what was checked, with Hydra's callbacks around it."""
-    callbacks = Callbacks(composed)
-    callbacks.on_run_start(config=composed, config_name=composer.name)
     failure: list[Exception] = []
 
     def task(_: DictConfig) -> None:
@@ -84,14 +84,12 @@ def _run(composer: Composer, composed: DictConfig, config: dict[str, Any]) -> No
         except Exception as error:  # Hydra would print a line of its own
             failure.append(error)
 
-    result = run_job(
-        hydra_context=HydraContext(composer.config_loader, callbacks),
-        task_function=task,
-        config=composed,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-    )
-    callbacks.on_run_end(config=composed, config_name=composer.name, job_return=result)
+    with compose.one_line(typed(composed)):
+        callbacks = Callbacks(composed)
+        callbacks.on_run_start(config=composed, config_name=composer.name)
+        context = HydraContext(composer.config_loader, callbacks)
+        result = run_job(task, composed, "hydra.run.dir", None, context)
+        callbacks.on_run_end(config=composed, config_name=composer.name, job_return=result)
     if failure:
         raise failure[0]
 
@@ -111,5 +109,12 @@ def typed(composed: DictConfig) -> list[str]:
     """The overrides as the user would write them, without the homework."""
     preset = str(composed.hydra.runtime.choices.get("homework", "")).split("/")[1:]
     names = [f"level={level}" for level in preset[-1:]] + [f"data={data}" for data in preset[:-1]]
-    rest = [override.removeprefix("++") for override in composed.hydra.overrides.task]
+    rest = [_as_typed(override) for override in compose.texts(composed.hydra.overrides.task)]
     return names + [override for override in rest if not override.startswith("homework=")]
+
+
+def _as_typed(override: str) -> str:
+    """Undo the ++ that was put before it, and the sweeper's Python spelling."""
+    name, equals, value = override.removeprefix("++").partition("=")
+    words = {"True": "true", "False": "false", "None": "null"}
+    return f"{name}{equals}{words.get(value, value)}"

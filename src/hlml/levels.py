@@ -6,13 +6,11 @@ configs/homework/hw1/<level>.yaml; hw1.yaml beside the folder names the default 
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hlml.errors import UserError
+from hlml.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -64,6 +62,8 @@ class Presets:
         homework, *rest = choice.split("/")
         if not rest:
             return self.default(homework)
+        if len(rest) == 1 and rest[0] in self.data_sets(homework):
+            return Preset(homework, rest[0], "")
         return Preset(homework, rest[0] if len(rest) > 1 else "", rest[-1])
 
     def _options(self, group: str, folders: bool) -> list[str]:
@@ -75,7 +75,7 @@ class Presets:
 
 def rewrite(overrides: list[str], presets: Presets, multirun: bool) -> list[str]:
     """The overrides with homework, level and data as one choice; UserError: there is no such."""
-    given = {key: _values(overrides, key) for key in ("homework", "level", "data")}
+    given = {key: _values(overrides, key, presets) for key in ("homework", "level", "data")}
     if not given["homework"]:
         raise UserError(f"which homework? homework=NAME, one of {', '.join(presets.homeworks())}")
     for key, values in given.items():
@@ -83,7 +83,8 @@ def rewrite(overrides: list[str], presets: Presets, multirun: bool) -> list[str]
             raise UserError(f"{key}={','.join(values)}: several values need -m (make: ARGS=-m)")
     for homework in given["homework"]:
         _known("homework", homework.split("/")[0], presets.homeworks())
-    if not given["level"] and not given["data"]:
+    whole = all(presets.named(homework).level for homework in given["homework"])
+    if whole and not given["level"] and not given["data"]:
         return overrides
     chosen: list[str] = []
     own_data = False
@@ -115,12 +116,9 @@ def _levels(start: Preset, data: str, levels: list[str], presets: Presets) -> li
     return [str(Preset(start.homework, data, level)) for level in levels or [default]]
 
 
-def _known(key: str, value: str, names: Iterable[str]) -> None:
-    names = list(names)
+def _known(key: str, value: str, names: list[str]) -> None:
     if value not in names:
-        near = difflib.get_close_matches(value, names, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"{key}={value}: no such {key}; {hint}There are {', '.join(names)}")
+        raise UserError(f"{key}={value}: no such {key}; {did_you_mean(value, names)}")
 
 
 def _key(override: str) -> str:
@@ -128,7 +126,7 @@ def _key(override: str) -> str:
     return match["key"] if match and match["sign"] != "~" else ""
 
 
-def _values(overrides: list[str], key: str) -> list[str]:
+def _values(overrides: list[str], key: str, presets: Presets) -> list[str]:
     """The values an override gives a key: several where it is a sweep."""
     for override in reversed(overrides):
         if _key(override) != key:
@@ -136,14 +134,15 @@ def _values(overrides: list[str], key: str) -> list[str]:
         value = override.partition("=")[2]
         if re.fullmatch(r"[\w./-]+(,[\w./-]+)*", value):
             return value.split(",")
-        return _parsed(f"{key}={value}")
+        return _parsed(f"{key}={value}", presets)
     return []
 
 
-def _parsed(override: str) -> list[str]:
+def _parsed(override: str, presets: Presets) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_override(override)
+    # all at once, because only then an error says which override it is about
+    (parsed,) = OverridesParser.create(presets.loader).parse_overrides([override])
     if parsed.is_sweep_override():
         if not parsed.is_discrete_sweep():
             raise UserError(f"{override}: name the values: a,b,c")

@@ -34,25 +34,26 @@ def run(composer: Composer, overrides: list[str]) -> int:
     master = composer.compose(overrides, RunMode.MULTIRUN)
     if master.get("run_dir"):
         raise UserError("run_dir: names one folder, and -m makes many; say runs=FOLDER")
-    jobs = _one_of_each(composer, master, overrides)
-    first = composer.compose(jobs[0])
+    with compose.one_line(overrides):
+        jobs = _one_of_each(composer, master, overrides)
     for job_overrides in jobs:
-        compose.resolved(composer.compose(job_overrides), job_overrides)
-    folder = _folder(master, Path(str(first.runs)), str(first.homework))
-    callbacks = Callbacks(master)
-    callbacks.on_multirun_start(config=master, config_name=composer.name)
-    context = HydraContext(composer.config_loader, callbacks)
-    sweeper = Plugins.instance().instantiate_sweeper(
-        config=master, hydra_context=context, task_function=job
-    )
-    try:
-        sweeper.sweep(arguments=[str(one) for one in master.hydra.overrides.task])
-    finally:
-        reports = read_jobs(folder)
-        _print(reports, folder)
+        config = compose.resolved(composer.compose(job_overrides), job_overrides)
+    folder = _folder(master, Path(config["runs"]), config["homework"])
+    with compose.one_line(overrides):
+        callbacks = Callbacks(master)
+        context = HydraContext(composer.config_loader, callbacks)
+        callbacks.on_multirun_start(config=master, config_name=composer.name)
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=master, hydra_context=context, task_function=job
+        )
+        try:
+            sweeper.sweep(arguments=compose.texts(master.hydra.overrides.task))
+        finally:
+            reports = read_jobs(folder)
+            _print(reports, folder)
         callbacks.on_multirun_end(config=master, config_name=composer.name)
     failed = [report for report in reports if report["status"] == "failed"]
-    return 0 if not failed else 2 if all(report["user_error"] for report in failed) else 1
+    return 0 if not failed else 2 if all(report.get("user_error") for report in failed) else 1
 
 
 def _one_of_each(composer: Composer, master: DictConfig, overrides: list[str]) -> list[list[str]]:
@@ -75,8 +76,8 @@ def _one_of_each(composer: Composer, master: DictConfig, overrides: list[str]) -
 
 def _folder(master: DictConfig, runs: Path, homework: str) -> Path:
     """The multirun's own folder; made here, so that two of the same second get two."""
-    typed = any(str(one).startswith("hydra.sweep.dir=") for one in master.hydra.overrides.hydra)
-    if typed:
+    given = compose.texts(master.hydra.overrides.hydra)
+    if any(override.startswith("hydra.sweep.dir=") for override in given):
         folder = Path(str(master.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -103,10 +104,12 @@ def job(config: DictConfig) -> float:
 
     settings = HydraConfig.get()
     number, folder = int(settings.job.num), Path(str(settings.sweep.dir))
+    task = compose.texts(settings.overrides.task)
     with open_dict(config):
-        config.hydra = settings
+        # as it is, interpolations and all: assigning would resolve them
+        config._set_item_impl("hydra", settings)
     compose.name_preset(config)
-    overrides, task = launch.typed(config), [str(one) for one in settings.overrides.task]
+    overrides = launch.typed(config)
     print(f"\n--- job {number}: {' '.join(overrides)}", flush=True)
     report: dict[str, Any] = {"number": number, "overrides": overrides, "status": "interrupted"}
     try:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import difflib
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hlml.errors import UserError
+from hlml.errors import UserError, did_you_mean
 
 KINDS = ("list", "best", "table")
 DANGEROUS = (
@@ -99,9 +99,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         elif args.homework is None and word.startswith("hw"):
             args.homework = word
         else:
-            near = difflib.get_close_matches(word, KINDS, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(f"hlml runs {word}: {hint}There are {', '.join(KINDS)}, and hw1 to hw6")
+            raise UserError(f"hlml runs {word}: {did_you_mean(word, (*KINDS, 'hw1'))}")
     return args
 
 
@@ -200,13 +198,22 @@ def _row(run: Run) -> dict[str, object]:
         metrics = run.summary.get(split)
         for name, value in metrics.items() if isinstance(metrics, dict) else ():
             row[f"{split}.{name}"] = value
-    overrides = run.summary.get("overrides")
-    for override in overrides if isinstance(overrides, list) else []:
-        name, _, value = str(override).partition("=")
+    for override in _overrides(run):
+        name, _, value = override.partition("=")
         row[f"override.{name}"] = _number(value)
     checkpoint = run.folder / "best.pt"
     row["checkpoint"] = str(checkpoint) if checkpoint.is_file() else ""
     return row
+
+
+def _overrides(run: Run) -> list[str]:
+    """The NAME=VALUE words of the run's command, without those that have a column of their own."""
+    try:
+        words = shlex.split(run.text("command"))
+    except ValueError:
+        return []
+    shown = ("homework=", "level=")
+    return [word for word in words if "=" in word and not word.startswith(shown)]
 
 
 def _number(text: str) -> object:

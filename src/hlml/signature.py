@@ -78,7 +78,7 @@ def allowed(trust: tuple[str, ...] = ()) -> str:
 def find(target: object, trust: tuple[str, ...] = ()) -> Definition | None:
     """The definition behind a target. UserError: refused. None: trusted, but without source."""
     if not isinstance(target, str) or not all(part.isidentifier() for part in target.split(".")):
-        raise UserError(f"_target_ {target!r} is not a dotted name")
+        raise UserError(f"{target!r} is not a dotted name")
     package, _, name = target.rpartition(".")
     if package in TORCH:
         return _find_class(target, package, name)
@@ -91,7 +91,7 @@ def find(target: object, trust: tuple[str, ...] = ()) -> Definition | None:
     if top == "homeworks":
         return _find_any(target, package, name)
     raise UserError(
-        f"_target_ {target!r} is not allowed; allowed are {allowed(trust)} and, for a package "
+        f"{target!r} is not allowed; allowed are {allowed(trust)} and, for a package "
         f"of your own, trust=[{top}]"
     )
 
@@ -99,7 +99,7 @@ def find(target: object, trust: tuple[str, ...] = ()) -> Definition | None:
 def _find_class(target: str, package: str, name: str) -> Definition:
     found = _find_any(target, package, name)
     if not isinstance(found.node, ast.ClassDef):
-        raise UserError(f"_target_ {target!r} is not allowed: it must be a class")
+        raise UserError(f"{target!r} is not allowed: it must be a class")
     return found
 
 
@@ -110,7 +110,7 @@ def _find_any(target: str, package: str, name: str) -> Definition:
         near = difflib.get_close_matches(name, source.public() if source else [], 1)
         hint = f"; did you mean {package}.{near[0]}?" if near else ""
         raise UserError(
-            f"_target_ {target!r} is not a class written in {package or 'a module'} "
+            f"{target!r} is not a class written in {package or 'a module'} "
             f"(allowed are {allowed()}){hint}"
         )
     return found
@@ -186,7 +186,8 @@ def _parse(module: str, path: Path, _changed: int) -> Source:
         return Source(module, path, ast.parse(path.read_bytes()))
     except SyntaxError as error:
         line = (error.text or "").strip()
-        raise UserError(f"{path}:{error.lineno}: {error.msg}: {line}") from None
+        where = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        raise UserError(f"{where}:{error.lineno}: {error.msg}: {line}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
 

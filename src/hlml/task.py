@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 Batch = Any  # what Rows.batch returns: a tuple of tensors, for most homeworks
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Where the run stands: enough for any schedule a task keeps for itself."""
 
     step: int

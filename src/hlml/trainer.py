@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from hlml import averaging, checkpoint, distributed, faults
 from hlml.data import DataModule
@@ -27,7 +26,7 @@ from hlml.signals import StopRequest
 from hlml.task import Batch, Progress, Task
 from hlml.threads import choose_threads
 
-FEWEST_STEPS = 200  # between validations: on tiny data more of them would cost as much as training
+FEWEST_STEPS = 500  # between validations: on tiny data more of them would cost as much as training
 MOST_SKIPS = 20  # fp16 updates skipped in a row: by then the loss scale is not the trouble
 
 
@@ -35,7 +34,7 @@ class Trainer:
     """Fits a task to data.
 
     Args: `validate_every` and `save_every` in steps (null: validate each epoch, or each few epochs
-    where an epoch has under 200 steps; save at validations alone); `patience` in validations;
+    where an epoch has under 500 steps; save at validations alone); `patience` in validations;
     `ema` the decay of a moving average of the weights, which is then what is validated;
     `average_last` how many validations' weights are averaged; `select` whose weights are reported.
     """
@@ -94,7 +93,8 @@ class Trainer:
         self.book, self.about = book, about or {}
         self.bar = ProgressBar(self.total_steps, self.step, quiet=book.folder is None)
         self.journal.start(self.step)
-        with StopRequest() as self.stop, closing(self.bar):
+        self.saver = checkpoint.Saver()
+        with StopRequest() as self.stop, closing(self.bar), closing(self.saver):
             if self.pending:
                 self._validate()
             for window in data.windows(self.step, self.accumulate):
@@ -146,9 +146,9 @@ class Trainer:
         for weight in self.weights:  # of all phases: another may have left gradients behind
             weight.grad = None
         losses = []
-        for number, (batch, count) in enumerate(zip(window, counts, strict=True)):
+        for number, (batch, count) in enumerate(zip(window, counts, strict=True), start=1):
             share = count / everything
-            with distributed.no_sync(self.steps[name], last=number == len(window) - 1):
+            with distributed.no_sync(self.steps[name], last=number == len(window)):
                 with autocast(self.device, self.precision):
                     loss = self.steps[name](batch, position)
                 # DistributedDataParallel takes the processes' mean, and we want their sum
@@ -156,23 +156,26 @@ class Trainer:
                 phase.backward(loss if factor == 1 else loss * factor)
             losses.append(loss.detach() if share == 1 else loss.detach() * share)
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        norm = phase.unscale()
-        if self.device.type == "cpu" or self.step % self.log_every == 0:  # a GPU would have to wait
-            self._check(name, phase, window, total, norm)
-        self.skips = 0 if phase.update(norm) else self.skips + 1
-        self.journal.note(name, total, norm)
+        on_cpu = self.device.type == "cpu"  # where reading a number costs nothing; a GPU would wait
+        if on_cpu and not math.isfinite(total.item()):
+            raise self._fault(name, window)
+        if phase.needs_norm or self.journal.wants_norm(name):
+            self._look_at_gradients(name, phase, window)
+        self.skips = 0 if phase.update(self.journal.norms[name]) else self.skips + 1
+        self.journal.note(name, total.item() if on_cpu else total)
 
-    def _check(
-        self, name: str, phase: Phase, window: list[Batch], loss: Tensor, norm: Tensor
-    ) -> None:
-        """Stop before the weights are spoiled; a few fp16 overflows are the scaler's business."""
-        fine = math.isfinite(loss.item()) and (
-            math.isfinite(norm.item()) or (phase.scaler is not None and self.skips < MOST_SKIPS)
-        )
-        if not fine:
-            rows = self.data.rows_of(self.step, self.accumulate)
-            position = Progress(self.step, self.total_steps)
-            raise faults.NonFiniteError(faults.explain(self.task, name, window, rows, position))
+    def _look_at_gradients(self, name: str, phase: Phase, window: list[Batch]) -> None:
+        """Take their norm; a few fp16 overflows are the loss scale's business, the rest is ours."""
+        norm = phase.unscale()
+        few = phase.scaler is not None and self.skips < MOST_SKIPS
+        if self.device.type == "cpu" and not few and not math.isfinite(norm.item()):
+            raise self._fault(name, window)
+        self.journal.norms[name] = norm
+
+    def _fault(self, name: str, window: list[Batch]) -> faults.NonFiniteError:
+        rows = self.data.rows_of(self.step, self.accumulate)
+        position = Progress(self.step, self.total_steps)
+        return faults.NonFiniteError(faults.explain(self.task, name, window, rows, position))
 
     def _after_step(self) -> None:
         """Log, validate and save, each when its turn has come."""
@@ -197,16 +200,14 @@ class Trainer:
             if self.average_last:
                 copy = {name: t.cpu().clone() for name, t in averaging.floats(self.task).items()}
                 self.snapshots.append(copy)
-            if distributed.rank() == 0:
+            if self.book.folder:
                 with quietly(self.task, self.device):
                     self.task.report(self.book, self.data, final=False)
         self.book.scalars(self.step, {f"valid/{name}": value for name, value in metrics.items()})
         better = self.best.update(metrics[self.best.metric], self.step)
         for phase in self.phases.values():
             phase.schedule.observe(self.best.signed(metrics[self.best.metric]))
-        self._save()
-        if better and self.book.folder:
-            checkpoint.copy(self.book.folder / LAST, self.book.folder / BEST)
+        self._save(best=better)
         self._tell(metrics, better)
 
     def _tell(self, metrics: Scalars, better: bool) -> None:
@@ -271,8 +272,10 @@ class Trainer:
             scaler = torch.amp.GradScaler(self.device.type) if fp16 else None
             self.phases[name].bind(part, self.total_steps, scaler)
 
-    def _save(self) -> None:
-        states = distributed.gather(checkpoint.random_state())
+    def _save(self, best: bool = False) -> None:
+        if faults.first_bad_weight(self.task):  # a GPU's losses are looked at late
+            raise faults.NonFiniteError(faults.explain_weights(self.task, self.step))
+        states = distributed.gather(checkpoint.random_state())  # of every process
         if self.book.folder is None:
             return
         self.book.flush()
@@ -290,7 +293,8 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "random": states,
         }
-        checkpoint.save(state, self.book.folder / LAST)
+        folder = self.book.folder
+        self.saver.save(state, folder / LAST, copy=folder / BEST if best else None)
 
     def _restore(self, state: checkpoint.State) -> None:
         self.step, self.pending, self.skips = (state[k] for k in ("step", "pending", "skips"))

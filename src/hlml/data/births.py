@@ -21,6 +21,12 @@ from hlml.errors import UserError
 
 FIRST_DAY = date(1969, 1, 1)
 TEST_DAYS = 731  # 1987 and 1988
+LAST_LAG = 3653  # ten years: half of the series must be left to train on
+CALENDAR = [
+    *("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+    *(f"the {day}." for day in range(1, 32)),
+]
 
 
 def read_series() -> list[int]:
@@ -34,7 +40,8 @@ def read_series() -> list[int]:
 class Births(Table):
     """A day's births from those of `lags` days before: 7 is the last week, [1, 7] two days of it.
 
-    The last 731 days are the test, the `valid_days` before them the validation split.
+    `calendar` adds the day's weekday, month and day of the month, each as a one-hot. The last 731
+    days are the test, the `valid_days` before them the validation split.
     """
 
     target_name = "births"
@@ -46,28 +53,26 @@ class Births(Table):
         workers: int = 0,
         lags: int | list[int] = 56,
         valid_days: int = 731,
+        calendar: bool = False,
     ) -> None:
         super().__init__(batch_size, seed, workers)
+        self.splits = {}
         series = torch.tensor(read_series(), dtype=torch.float64)
         back = _days_back(lags)
-        test = len(series) - TEST_DAYS
-        valid = test - valid_days
-        if valid_days < 1 or valid - max(back) < 2:
-            raise UserError(
-                f"data.valid_days={valid_days} with lags up to {max(back)} days leaves "
-                f"{max(0, valid - max(back))} days to train on: make one of them smaller"
-            )
-        mean, std = statistics(series[:valid])
+        self.days = _split(len(series), valid_days, max(back))
+        mean, std = statistics(series[: self.days["valid"].start])
         self.target_mean, self.target_std = float(mean), float(std)
-        self.input_mean, self.input_std = mean.repeat(len(back)), std.repeat(len(back))
-        self.input_names = [f"{lag} day{'s' * (lag > 1)} before" for lag in back]
-        self.days: dict[Split, range] = {
-            "train": range(max(back), valid),
-            "valid": range(valid, test),
-            "test": range(test, len(series)),
-        }
+        names = CALENDAR if calendar else []  # one-hots stay as they are: mean 0, std 1
+        self.input_mean = torch.cat([mean.repeat(len(back)), torch.zeros(len(names))])
+        self.input_std = torch.cat([std.repeat(len(back)), torch.ones(len(names))])
+        self.input_names = [f"{lag} day{'s' * (lag > 1)} before" for lag in back] + names
         scaled = standardise(series, mean, std)
-        self.splits = {split: _rows(scaled, days, back) for split, days in self.days.items()}
+        for split, days in self.days.items():
+            day = torch.arange(days.start, days.stop)
+            x = scaled[day[:, None] - torch.tensor(back)]
+            if calendar:
+                x = torch.cat([x, _one_hots(self.times(split))], 1)
+            self.splits[split] = TensorRows(x, scaled[day])
 
     def times(self, split: Split) -> list[date]:
         return [FIRST_DAY + timedelta(days=day) for day in self.days[split]]
@@ -81,16 +86,29 @@ class Births(Table):
 
 def _days_back(lags: int | list[int]) -> list[int]:
     """`lags` as a list of days, or a UserError."""
-    days = list(range(1, lags + 1)) if isinstance(lags, int) else list(lags)
-    if not days or min(days) < 1 or len(set(days)) < len(days):
+    wanted = range(1, min(lags, LAST_LAG + 1) + 1) if isinstance(lags, int) else lags
+    days = list(wanted)
+    if not days or min(days) < 1 or max(days) > LAST_LAG or len(set(days)) < len(days):
         raise UserError(
             f"data.lags={lags}: give the number of days to look back, or a list of different "
-            "days such as [1,7], each at least 1"
+            f"days such as [1,7], each from 1 to {LAST_LAG}"
         )
     return days
 
 
-def _rows(series: Tensor, days: range, back: list[int]) -> TensorRows:
-    """One row a day: the series at each of `back` days before, and on the day."""
-    day = torch.arange(days.start, days.stop)
-    return TensorRows(series[day[:, None] - torch.tensor(back)], series[day])
+def _split(days: int, valid_days: int, back: int) -> dict[Split, range]:
+    """Which days each split predicts: the first `back` days can only be looked back at."""
+    test = days - TEST_DAYS
+    valid = test - valid_days
+    if valid_days < 1 or valid - back < 2:
+        raise UserError(
+            f"data.valid_days={valid_days} with lags up to {back} days leaves "
+            f"{max(0, valid - back)} days to train on: make one of them smaller"
+        )
+    return {"train": range(back, valid), "valid": range(valid, test), "test": range(test, days)}
+
+
+def _one_hots(days: list[date]) -> Tensor:
+    """(N, 50): weekday, month and day of the month of each day, in the order of CALENDAR."""
+    ones = torch.tensor([[day.weekday(), 7 + day.month - 1, 19 + day.day - 1] for day in days])
+    return torch.zeros(len(days), len(CALENDAR)).scatter(1, ones, 1.0)

@@ -56,28 +56,21 @@ class Covid(Table):
         top: int = 14,
     ) -> None:
         super().__init__(batch_size, seed, workers)
-        (where, content), (test_where, test_content) = find_files(
-            (TRAIN, TEST), Path(root), "covid", SOURCE
-        )
-        names, _, labelled = read_csv(where, content, 1 + INPUTS + 1)
-        _, self.ids, unlabelled = read_csv(test_where, test_content, 1 + INPUTS)
-        _check_states(where, labelled)
-        _check_states(test_where, unlabelled)
+        names, labelled, unlabelled, self.ids = _read(Path(root))
         x, y = labelled[:, :INPUTS], labelled[:, INPUTS]
         train, valid = _partition(split, x, seed, valid_windows, gap)
-        days = _row_in_state(x)
-        self.days: dict[Split, Tensor] = {
-            "train": days[train],
-            "valid": days[valid],
-            "test": torch.arange(len(unlabelled)),
+        self.rows_in_file = {"train": train.tolist(), "valid": valid.tolist()}
+        self.days: dict[Split, list[int]] = {
+            "train": _row_in_state(x)[train].tolist(),
+            "valid": _row_in_state(x)[valid].tolist(),
+            "test": list(range(len(unlabelled))),
         }
-
         mean, std = statistics(x[train])
         mean[:STATES], std[:STATES] = 0, 1  # a one-hot stays one
         y_mean, y_std = statistics(y[train])
         keep = _choose(features, top, x[train], y[train])
         self.input_mean, self.input_std = mean[keep], std[keep]
-        self.input_names = [_name(names[1 + column], column) for column in keep]
+        self.input_names = [_name(names[column], column) for column in keep]
         self.target_mean, self.target_std = float(y_mean), float(y_std)
         x, y = standardise(x, mean, std)[:, keep], standardise(y, y_mean, y_std)
         self.splits = {
@@ -91,11 +84,21 @@ class Covid(Table):
 
     def times(self, split: Split) -> list[int]:
         """A labelled row's number within its state, which is its day; a test row's in the file."""
-        return [int(day) for day in self.days[split]]
+        return self.days[split]
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         lines = [f"{row},{positive}\n" for row, positive in zip(self.ids, answers, strict=True)]
         path.write_text("id,tested_positive\n" + "".join(lines))
+
+
+def _read(root: Path) -> tuple[list[str], Tensor, Tensor, list[int]]:
+    """Names of the inputs, labelled rows (N, 94), unlabelled rows (N, 93) and the latters' ids."""
+    (where, content), (test_where, test_content) = find_files((TRAIN, TEST), root, "covid", SOURCE)
+    names, _, labelled = read_csv(where, content, 1 + INPUTS + 1)
+    _, ids, unlabelled = read_csv(test_where, test_content, 1 + INPUTS)
+    _check_states(where, labelled)
+    _check_states(test_where, unlabelled)
+    return names[1:], labelled, unlabelled, ids
 
 
 def _check_states(where: str, table: Tensor) -> None:
@@ -119,6 +122,10 @@ def _partition(
     split: Partition, x: Tensor, seed: int, valid_windows: int, gap: int
 ) -> tuple[Tensor, Tensor]:
     """Row numbers of the training and of the validation split, in the file's order."""
+    if valid_windows < 1 or gap < 0:
+        raise UserError(
+            f"data.valid_windows={valid_windows} must be at least 1, and data.gap={gap} at least 0"
+        )
     row = torch.arange(len(x))
     if split == "by_time":
         # every state starts on the same day, so one day is the cut for all; some have a row more

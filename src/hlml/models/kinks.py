@@ -75,5 +75,7 @@ def _line(x: Tensor, column: int, points: int) -> Tensor:
     """(points, inputs): every input at its mean over x, one going from its least to its largest."""
     line = x.mean(0).repeat(points, 1)
     low, high = x[:, column].aminmax()
-    line[:, column] = torch.linspace(float(low), float(high), points, device=x.device)
+    line[:, column] = torch.linspace(
+        float(low), float(high), points, dtype=x.dtype, device=x.device
+    )
     return line

@@ -55,7 +55,7 @@ class Regression(Task):
         self.register_buffer("mean", torch.tensor(data.target_mean, dtype=torch.float64))
         self.register_buffer("std", torch.tensor(data.target_std, dtype=torch.float64))
 
-    def training_step(self, batch: Batch, phase: str, progress: Progress) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Batch, phase: str, progress: Progress) -> Tensor:
         x, y = batch
         loss = self.loss(self._scores(x), y)
         if self.l1 or self.l2:

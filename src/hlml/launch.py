@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def typed(composed: DictConfig) -> list[str]:
 
 
 def _as_typed(override: str) -> str:
-    """Undo the ++ that was put before it, and the sweeper's Python spelling."""
-    name, equals, value = override.removeprefix("++").partition("=")
+    """Undo the ++ that was put before it, and the sweeper's spelling: a=True, a=$\\{b\\}."""
+    plain = re.sub(r"\$\\{(.*?)\\}", r"${\1}", override.removeprefix("++"))
+    name, equals, value = plain.partition("=")
     words = {"True": "true", "False": "false", "None": "null"}
     return f"{name}{equals}{words.get(value, value)}"

@@ -167,9 +167,9 @@ def _print(reports: list[dict[str, Any]], folder: Path) -> None:
         own = " ".join(one for one in report["overrides"] if one not in shared)
         row = {"job": str(report["number"]), "overrides": own, "status": report["status"]}
         name = report.get("monitor")
-        for split in ("valid", "test"):
+        for split in ("valid", "test") if name else ():
             value = (report.get(split) or {}).get(name)
-            row[f"{split} {name}" if name else split] = "" if value is None else f"{value:.6g}"
+            row[f"{split} {name}"] = "" if value is None else f"{value:.6g}"
         rows.append(row)
     print(f"\n{len(reports)} jobs in {folder}")
     print_table(rows)

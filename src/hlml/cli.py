@@ -76,6 +76,10 @@ def _run(argv: list[str]) -> int:
         from hlml import launch
 
         return launch.main(argv[1:])
+    if argv[0] != "runs":
+        from hlml import signature
+
+        signature.make_importable()
     result = importlib.import_module(f"hlml.{argv[0]}").main(argv[1:])
     return int(result or 0)
 

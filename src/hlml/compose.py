@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,35 +20,18 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import (
-    ConfigCompositionException,
-    MissingConfigException,
-    OverrideParseException,
-)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
-from yaml import MarkedYAMLError
+from omegaconf.errors import OmegaConfBaseException
 
 from hlml import config
-from hlml.errors import UserError, did_you_mean
+from hlml.errors import UserError
 from hlml.levels import OVERRIDE, Presets, rewrite
+from hlml.refusals import one_line
 
 PACKAGE = Path(__file__).parent
-# a wheel carries the configs inside; in a checkout they lie beside src
-CONFIGS = next(
-    (
-        folder
-        for folder in (PACKAGE / "configs", PACKAGE.parent.parent / "configs")
-        if folder.is_dir()
-    ),
-    PACKAGE.parent.parent / "configs",
-)
-EXTRAS = {
-    "hydra/launcher=joblib": "joblib",
-    "hydra/launcher=submitit_local": "slurm",
-    "hydra/launcher=submitit_slurm": "slurm",
-}
+SHIPPED = PACKAGE / "configs"  # in a wheel; in a checkout they lie beside src
+CONFIGS = SHIPPED if SHIPPED.is_dir() else PACKAGE.parent.parent / "configs"
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "hydra.experimental.callbacks.")
 
 
@@ -126,10 +108,10 @@ def _search_path(args: argparse.Namespace) -> ConfigSearchPathImpl:
     path = create_config_search_path(folder)
     assert isinstance(path, ConfigSearchPathImpl)
     if args.config_dir is not None:
-        extra = Path(args.config_dir).resolve()
+        extra = Path(args.config_dir)
         if not extra.is_dir():
-            raise UserError(f"--config-dir {args.config_dir}: no such folder")
-        path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="schema"))
+            raise UserError(f"--config-dir {extra}: no such folder")
+        path.prepend("command-line", f"file://{extra.resolve()}", SearchPathQuery(provider="schema"))
     return path
 
 
@@ -146,7 +128,7 @@ def _plain(override: str, groups: set[str]) -> str:
 
 def texts(overrides: Any) -> list[str]:
     """Overrides as Hydra keeps them: `a=${b}` is a text here, and must not be resolved."""
-    return [str(one) for one in OmegaConf.to_container(overrides, resolve=False)]
+    return [str(one) for one in OmegaConf.to_container(overrides, resolve=False) or ()]
 
 
 def name_preset(composed: DictConfig) -> None:
@@ -223,67 +205,3 @@ def _check_hydra_node(node: Any, path: str, trust: tuple[str, ...]) -> None:
         )
     for key, value in node.items():
         _check_hydra_node(value, f"{path}.{key}", trust)
-
-
-@contextmanager
-def one_line(overrides: list[str]) -> Iterator[None]:
-    """Whatever Hydra raises in here is a refusal: its code is ours no more than the overrides."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # AssertionError, RecursionError, AttributeError: all of them occur
-        raise UserError(translate(error, overrides)) from error
-
-
-def translate(error: BaseException, overrides: list[str]) -> str:
-    """Hydra's or OmegaConf's refusal in one line: what, where, what to do."""
-    cause = error.__cause__
-    if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override.removeprefix('++')}: cannot be read as NAME=VALUE; values with "
-            "brackets, commas or spaces need quotes: 'data.lags=[1,7]'"
-        )
-    if "Config group override must be a string" in str(error):
-        return _unnamed(overrides)
-    if isinstance(error, MissingConfigException):
-        return _missing(error, overrides)
-    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
-        place = getattr(cause, "full_key", None) or _first(error).rpartition(" ")[2]
-        return f"{place.removeprefix('++')}: {_first(cause) or _first(error)}"
-    if isinstance(error, InterpolationKeyError):
-        return f"{error.full_key}: {_first(error)}; ${{...}} must name an option that exists"
-    if isinstance(error, OmegaConfBaseException):
-        return f"{getattr(error, 'full_key', None) or 'config'}: {_first(error)}"
-    text = _first(error)
-    if "item is already at" in text:
-        name = text.split("'")[1]
-        return f"{name}: there is one already; write {name}=... without the +"
-    if isinstance(error, MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem_mark.name}:{error.problem_mark.line + 1}: {error.problem}"
-    return text or f"the configuration cannot be composed ({type(error).__name__})"
-
-
-def _unnamed(overrides: list[str]) -> str:
-    """A choice that is no name: data=null, optimizer=3."""
-    keys = {one: (OVERRIDE.fullmatch(one) or {"key": ""})["key"] for one in overrides}
-    choices = [one for one, key in keys.items() if key.partition("@")[0] in config.GROUPS]
-    odd = [one for one in choices if not re.search(r"=[A-Za-z_]\w*$", one) or one.endswith("null")]
-    return f"{(odd or choices or ['a choice'])[0]}: expected the name of a choice"
-
-
-def _missing(error: MissingConfigException, overrides: list[str]) -> str:
-    """A choice that has no file."""
-    group, _, name = (error.missing_cfg_file or "").rpartition("/")
-    if not group:
-        return _first(error)
-    typed = any(OVERRIDE.fullmatch(one)["value"] == f"={name}" for one in overrides)  # type: ignore[index]
-    if f"{group}={name}" in EXTRAS:
-        return f"{group}={name}: needs a plugin: pip install 'hlml[{EXTRAS[f'{group}={name}']}]'"
-    where = "" if typed else "a config file asks for it; "
-    return f"{group}={name}: no such choice; {where}{did_you_mean(name, error.options or [])}"
-
-
-def _first(error: object) -> str:
-    """The first line that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from omegaconf import DictConfig
 from hlml import compose, multirun, signature
 from hlml.compose import Composer
 from hlml.errors import UserError
+from hlml.refusals import one_line
 
 HELP = """\
 hlml train homework=NAME [NAME=VALUE ...] [flags]
@@ -58,7 +58,7 @@ def _dispatch(composer: Composer, args: argparse.Namespace) -> int:
     overrides = composer.prepare(args.overrides, args.multirun)
     if args.info:
         composer.compose(overrides)  # for its messages
-        with compose.one_line(overrides):
+        with one_line(overrides):
             composer.show_info(args.info, config_name=composer.name, overrides=overrides)
         return 0
     if args.multirun:
@@ -68,7 +68,7 @@ def _dispatch(composer: Composer, args: argparse.Namespace) -> int:
         return multirun.run(composer, overrides)
     config = compose.resolved(composed, overrides)
     if args.cfg:
-        with compose.one_line(overrides):
+        with one_line(overrides):
             composer.show_cfg(composer.name, overrides, args.cfg, args.package, args.resolve)
         return 0
     _run(composer, composed, config)
@@ -85,7 +85,7 @@ def _run(composer: Composer, composed: DictConfig, config: dict[str, Any]) -> No
         except Exception as error:  # Hydra would print a line of its own
             failure.append(error)
 
-    with compose.one_line(typed(composed)):
+    with one_line(typed(composed)):
         callbacks = Callbacks(composed)
         callbacks.on_run_start(config=composed, config_name=composer.name)
         context = HydraContext(composer.config_loader, callbacks)
@@ -97,9 +97,7 @@ def _run(composer: Composer, composed: DictConfig, config: dict[str, Any]) -> No
 
 def start(config: dict[str, Any], overrides: list[str], parent: Path | None) -> dict[str, Any]:
     """Hand over to the half of the program that imports torch; the run's summary."""
-    home = str(signature.home())
-    if home not in sys.path:
-        sys.path.append(home)  # last: a student's random.py must not replace Python's
+    signature.make_importable()
     from hlml.train import train
 
     summary: dict[str, Any] = train(config, overrides, parent) or {}

@@ -26,6 +26,7 @@ from hlml import compose
 from hlml.compose import Composer
 from hlml.errors import UserError
 from hlml.explain import explain
+from hlml.refusals import one_line
 from hlml.runs import print_table
 
 
@@ -34,12 +35,12 @@ def run(composer: Composer, overrides: list[str]) -> int:
     master = composer.compose(overrides, RunMode.MULTIRUN)
     if master.get("run_dir"):
         raise UserError("run_dir: names one folder, and -m makes many; say runs=FOLDER")
-    with compose.one_line(overrides):
+    with one_line(overrides):
         jobs = _one_of_each(composer, master, overrides)
     for job_overrides in jobs:
         config = compose.resolved(composer.compose(job_overrides), job_overrides)
     folder = _folder(master, Path(config["runs"]), config["homework"])
-    with compose.one_line(overrides):
+    with one_line(overrides):
         callbacks = Callbacks(master)
         context = HydraContext(composer.config_loader, callbacks)
         callbacks.on_multirun_start(config=master, config_name=composer.name)
@@ -67,6 +68,8 @@ def _one_of_each(composer: Composer, master: DictConfig, overrides: list[str]) -
         elif parsed.is_discrete_sweep():
             name = parsed.get_key_element()
             choices.append([f"{name}={value}" for value in parsed.sweep_string_iterator()])
+            if not choices[-1]:
+                raise UserError(f"{parsed.input_line}: no values to try")
     base = [values[0] for values in choices]
     jobs = [base]
     for position, values in enumerate(choices):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -68,6 +69,12 @@ class Definition:
 def home() -> Path:
     """The folder that holds the students' `homeworks`: this one, or else the checkout."""
     return Path.cwd() if (Path.cwd() / "homeworks").is_dir() else CHECKOUT
+
+
+def make_importable() -> None:
+    """Let Python find `homeworks`: last, for a student's random.py must not replace Python's."""
+    if str(home()) not in sys.path:
+        sys.path.append(str(home()))
 
 
 def allowed(trust: tuple[str, ...] = ()) -> str:
@@ -165,12 +172,14 @@ def _module(name: str) -> Source | None:
     return None
 
 
-@lru_cache
 def _roots(top: str) -> tuple[Path, ...]:
     if top == "hlml":
         return (OURS,)
-    if top == "homeworks":
-        return (home() / "homeworks",)
+    return (home() / "homeworks",) if top == "homeworks" else _installed(top)
+
+
+@lru_cache
+def _installed(top: str) -> tuple[Path, ...]:
     # the path-based finder alone: find_spec of an imported module could run its code's hooks
     spec = PathFinder.find_spec(top) or PathFinder.find_spec(top, [str(Path.cwd())])
     if spec is None:

@@ -32,7 +32,7 @@ class DamagedError(Exception):
 
 
 class Saver:
-    """Writes checkpoints while training goes on: only turning the state into bytes is waited for."""
+    """Writes checkpoints while training goes on: only making bytes of the state is waited for."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1)

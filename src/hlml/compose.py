@@ -111,7 +111,9 @@ def _search_path(args: argparse.Namespace) -> ConfigSearchPathImpl:
         extra = Path(args.config_dir)
         if not extra.is_dir():
             raise UserError(f"--config-dir {extra}: no such folder")
-        path.prepend("command-line", f"file://{extra.resolve()}", SearchPathQuery(provider="schema"))
+        path.prepend(
+            "command-line", f"file://{extra.resolve()}", SearchPathQuery(provider="schema")
+        )
     return path
 
 

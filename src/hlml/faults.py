@@ -18,9 +18,9 @@ class NonFiniteError(UserError):
 
 
 def explain(
-    task: Task, phase: str, window: list[Batch], rows: list[Tensor], position: Progress
+    what: str, task: Task, phase: str, window: list[Batch], rows: list[Tensor], position: Progress
 ) -> str:
-    """Name the step, the phase, the rows, and where the first number went wrong."""
+    """Name the step, the phase, the rows, and where `what` (loss or gradient) went wrong first."""
     where = f"step {position.step}, phase {phase}"
     numbers = [n for batch, part in zip(window, rows, strict=False) for n in bad_rows(batch, part)]
     if numbers:
@@ -29,7 +29,7 @@ def explain(
             "mend or drop them"
         )
     read = f"rows {_some(torch.cat(rows).tolist())}"
-    for batch in window:
+    for batch in window if what == "loss" else []:
         forward = functools.partial(task.training_step, batch, phase, position)
         module = first_bad_module(task, forward)
         if module:
@@ -39,10 +39,9 @@ def explain(
             )
     if first_bad_weight(task):
         return explain_weights(task, position.step)
-    gradient = first_bad_gradient(task)
-    what = f"the gradient of {gradient}" if gradient else "the loss, not any module's output,"
+    place = "the loss itself" if what == "loss" else f"the gradient of {first_bad_gradient(task)}"
     return (
-        f"{where}: {what} is not finite; {read}; "
+        f"{where}: {place} is not finite; {read}; "
         f"try a smaller optimizer.lr or phases.{phase}.clip_norm=1"
     )
 

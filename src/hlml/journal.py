@@ -108,6 +108,10 @@ class ProgressBar:
             form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
             self.bar = tqdm(total=total, initial=start, bar_format=form, leave=False)
 
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            print(line, flush=True)
+
     def step(self, step: int, loss: float) -> None:
         if self.bar is not None:
             self.bar.set_postfix_str(f"loss {loss:.4g}{self.metric}", refresh=False)
@@ -115,8 +119,8 @@ class ProgressBar:
 
     def validation(self, line: str, metric: str) -> None:
         self.metric = f", {metric}"
-        if self.bar is None and not self.quiet:
-            print(line, flush=True)
+        if self.bar is None:
+            self.say(line)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -37,9 +37,12 @@ class Logbook:
         self._started = time.monotonic()
         if folder is None:
             return
+        folder.mkdir(parents=True, exist_ok=True)
         self._rows = _earlier_rows(folder / "metrics.csv", step)
         if self._rows:
             self._started -= self._rows[-1].get("seconds", 0.0)
+            if self._rows[-1]["step"] == step:  # its validation may be what the resume begins with
+                self._pending = self._rows.pop()
         self._file = (folder / "metrics.csv").open("w", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self._columns, extrasaction="ignore")
         self._csv.writeheader()
@@ -71,7 +74,9 @@ class Logbook:
 
         # one event for all: add_scalar makes one each, and takes four times as long
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self.writer.file_writer.add_summary(Summary(value=points), step)
+        events = self.writer.file_writer
+        assert events is not None
+        events.add_summary(Summary(value=points), step)
         if self._pending and self._pending["step"] != step:
             self._flush_row()
         self._pending |= {"step": step, "seconds": self.seconds, **values}

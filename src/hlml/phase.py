@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
 from hlml.schedules import Constant, Schedule
@@ -35,7 +36,8 @@ def total_norm(gradients: list[Tensor]) -> Tensor:
     """
     if not gradients or gradients[0].device.type != "cpu":
         return torch.as_tensor(torch.nn.utils.get_total_norm(gradients))
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    norm: Tensor = vector_norm(torch.stack([vector_norm(g) for g in gradients]))
+    return norm
 
 
 class Phase:

@@ -132,17 +132,18 @@ def _baselines(
 ) -> dict[str, Any]:
     """Each level's threshold, and whether the scored split passes it."""
     split, metric = thresholds.get("split", "valid"), thresholds.get("metric", "")
-    score = scores.get(split, {}).get(metric)
+    if split not in scores:
+        return {}
+    score, sign = scores[split][metric], 1 if direction == "min" else -1
     levels = {
         level: {
             "threshold": thresholds[level],
-            "passed": score is not None
-            and (score <= thresholds[level] if direction == "min" else score >= thresholds[level]),
+            "passed": bool(sign * score <= sign * thresholds[level]),
         }
         for level in LEVELS
         if level in thresholds
     }
-    return {"split": split, "metric": metric, **levels} if levels else {}
+    return {"split": split, "metric": metric, **levels}
 
 
 def _write(book: Logbook, config: dict[str, Any], summary: Summary) -> None:

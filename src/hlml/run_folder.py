@@ -64,9 +64,25 @@ def find_resume(config: dict[str, Any]) -> Path | None:
             raise UserError(f"resume: no checkpoint at {path}; a run folder or a .pt file, or auto")
         return path
     place = Path(config["run_dir"] or Path(config["runs"]) / str(config["homework"]))
+    found = _newest_checkpoint(place)
+    return found.with_name(LAST) if found else None
+
+
+def newest(runs: Path, homework: str) -> Path:
+    """The folder of a homework's newest run."""
+    known = sorted(folder.name for folder in runs.iterdir()) if runs.is_dir() else []
+    found = _newest_checkpoint(runs / homework) if homework in known else None
+    if found is None:
+        raise UserError(
+            f"{homework}: neither a run folder nor a homework with runs in {runs}; "
+            f"there are: {', '.join(known) or 'none'}"
+        )
+    return found.parent
+
+
+def _newest_checkpoint(place: Path) -> Path | None:
     found = [path for name in (LAST, PREVIOUS) for path in place.rglob(name)]
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-    return newest.with_name(LAST) if newest else None
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def check_same(path: Path, saved: dict[str, Any], config: dict[str, Any], command: str) -> None:

@@ -46,11 +46,18 @@ def multiply_adds(module: nn.Module, forward: Any) -> int:
     return count
 
 
-def choose_threads(told: int | str, task: Task, data: DataModule, phase: str) -> str:
-    """Set the number of threads (`told`, or "auto": by the work of one batch); say what and why."""
-    if isinstance(told, int):
-        torch.set_num_threads(told)
-        return f"{told} (as told)"
+def choose_threads(
+    told: int | str, before: int | None, task: Task, data: DataModule, phase: str
+) -> str:
+    """Set the number of threads, and say what it is and why: `told`, or "auto".
+
+    auto: what a resumed run had `before` (sums in another order differ in their last bits), else
+    by the work of one batch.
+    """
+    count, reason = (told, "as told") if isinstance(told, int) else (before, "as before")
+    if count is not None:
+        torch.set_num_threads(count)
+        return f"{count} ({reason})"
     rows = data.rows("train").batch(data.rows_of(0, 1)[0], 0)
     batch, start = to_device(rows, data.device), Progress(0, 1)
     work = multiply_adds(task, lambda: task.training_step(batch, phase, start))

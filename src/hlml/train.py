@@ -54,14 +54,20 @@ def train(config: Config, overrides: list[str], parent: Path | None = None) -> C
 
 
 def assemble(config: Config) -> tuple[DataModule, Task, Trainer]:
-    """Build data, model, task and trainer, in this order: each may depend on the one before."""
+    """Build everything a run needs; what does not fit together is said here, before any folder."""
+    data, task = build_task(config)
+    phases = {name: build(phase) for name, phase in config["phases"].items()}
+    trainer: Trainer = build(config["trainer"])(phases=phases)
+    trainer.watch(task)
+    return data, task, trainer
+
+
+def build_task(config: Config) -> tuple[DataModule, Task]:
+    """Data, then a model of the data's sizes, then the task around both."""
     seed_all(config["seed"])
     data: DataModule = build(config["data"])
     model = build(config["model"])(**data.sizes())
-    task: Task = build(config["task"])(model=model, data=data)
-    phases = {name: build(phase) for name, phase in config["phases"].items()}
-    trainer: Trainer = build(config["trainer"])(phases=phases)
-    return data, task, trainer
+    return data, build(config["task"])(model=model, data=data)
 
 
 def seed_all(seed: int) -> None:

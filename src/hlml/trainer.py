@@ -92,6 +92,10 @@ class Trainer:
         self.start(task, data, state)
         self.book, self.about = book, about or {}
         self.bar = ProgressBar(self.total_steps, self.step, quiet=book.folder is None)
+        self.bar.say(
+            f"{sum(w.numel() for w in self.weights):,} weights on {self.device} in "
+            f"{self.precision}, {self.total_steps:,} steps, threads: {self.threads_reason}"
+        )
         self.journal.start(self.step)
         self.saver = checkpoint.Saver()
         with StopRequest() as self.stop, closing(self.bar), closing(self.saver):
@@ -111,15 +115,16 @@ class Trainer:
         self.task, self.data = task.to(self.device), data
         data.place(self.device)
         self._plan()
-        self._watch()
+        self.watch(task)
         self._bind()
         self.ema = averaging.MovingAverage(task, self.ema_decay) if self.ema_decay else None
         self.snapshots: deque[averaging.Weights] = deque(maxlen=self.average_last)
         self.journal = Journal(self.phases, self.device)
         self.skips, self.pending = 0, False
         task.train()
-        count = state["threads"] if state and self.threads == "auto" else self.threads
-        self.threads_reason = choose_threads(count, task, data, next(iter(self.phases)))
+        before = state["threads"] if state else None
+        first = next(iter(self.phases))
+        self.threads_reason = choose_threads(self.threads, before, task, data, first)
         if state:
             self._restore(state)
 
@@ -158,7 +163,7 @@ class Trainer:
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         on_cpu = self.device.type == "cpu"  # where reading a number costs nothing; a GPU would wait
         if on_cpu and not math.isfinite(total.item()):
-            raise self._fault(name, window)
+            raise self._fault("loss", name, window)
         if phase.needs_norm or self.journal.wants_norm(name):
             self._look_at_gradients(name, phase, window)
         self.skips = 0 if phase.update(self.journal.norms[name]) else self.skips + 1
@@ -169,13 +174,13 @@ class Trainer:
         norm = phase.unscale()
         few = phase.scaler is not None and self.skips < MOST_SKIPS
         if self.device.type == "cpu" and not few and not math.isfinite(norm.item()):
-            raise self._fault(name, window)
+            raise self._fault("gradient", name, window)
         self.journal.norms[name] = norm
 
-    def _fault(self, name: str, window: list[Batch]) -> faults.NonFiniteError:
+    def _fault(self, what: str, name: str, window: list[Batch]) -> faults.NonFiniteError:
         rows = self.data.rows_of(self.step, self.accumulate)
         position = Progress(self.step, self.total_steps)
-        return faults.NonFiniteError(faults.explain(self.task, name, window, rows, position))
+        return faults.NonFiniteError(faults.explain(what, self.task, name, window, rows, position))
 
     def _after_step(self) -> None:
         """Log, validate and save, each when its turn has come."""
@@ -247,9 +252,12 @@ class Trainer:
         epochs = math.ceil(FEWEST_STEPS / self.steps_per_epoch)
         self.interval = self.validate_every or epochs * self.steps_per_epoch
 
-    def _watch(self) -> None:
-        """Check the watched metric's name before the first step, not after the first epoch."""
-        known = self.task.directions
+    def watch(self, task: Task) -> None:
+        """Check names against the task before the first step, not after the first epoch."""
+        if task.parts().keys() != self.phases.keys():
+            parts = sorted(task.parts())
+            raise UserError(f"phases: the task has parts {parts}, the config {sorted(self.phases)}")
+        known = task.directions
         metric = self.monitor or next(iter(known))
         if metric not in known:
             raise UserError(f"trainer.monitor: no metric {metric!r}; {did_you_mean(metric, known)}")
@@ -258,10 +266,6 @@ class Trainer:
     def _bind(self) -> None:
         """Give each phase its part of the task."""
         parts = self.task.parts()
-        if parts.keys() != self.phases.keys():
-            raise UserError(
-                f"phases: the task has parts {sorted(parts)}, the config has {sorted(self.phases)}"
-            )
         if self.compile:
             for child in self.task.children():
                 child.compile()  # in place: torch.compile(child) would rename its weights

@@ -35,7 +35,8 @@ else runs on it; the ratios hold.
 ## A training step
 
 Homework 1's shapes: {rows} rows of {inputs} numbers, batches of {batch}, a network
-{inputs}-{width}-1, mean squared error, Adam. The set-up and the first {warm_up} steps do not count. {rounds} rounds.
+{inputs}-{width}-1, mean squared error, Adam. {rounds} rounds; the set-up and the first {warm_up}
+steps of each do not count.
 
 """
 

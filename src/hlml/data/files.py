@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from hlml.errors import UserError
@@ -49,7 +50,7 @@ def _unpack(archive: Path, name: str) -> bytes | None:
             for member in packed.namelist():
                 if PurePosixPath(member).name == name:
                     return packed.read(member)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError) as error:
         raise UserError(
             f"{archive} cannot be unpacked ({error}): fetch it again, or unpack it by hand"
         ) from error

@@ -28,9 +28,9 @@ HEAD = """\
 # Speed
 
 Written by `make bench` on {day}: {cores} CPU cores, Python {python}, torch {torch}, one thread.
-Contenders take turns; times are medians over rounds, and so are ratios, which are of times in
-the same round (in brackets: the middle half of them). Times drift with the machine and with what
-else runs on it; the ratios hold.
+Contenders take turns (Lightning in processes of its own). Times are medians over rounds, and so
+are ratios, which are of times in the same round (in brackets: the middle half of them). Times
+drift with the machine and with what else runs on it; the ratios hold.
 
 ## A training step
 

@@ -4,6 +4,8 @@ import os
 
 from hypothesis import settings
 
+from command import hlml as hlml  # the fixture: the command line without torch
+
 # Before torch is imported, and handed on to the commands that tests start: two threads on
 # tensors this small, with the other tests' processes beside them, are slower than one.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -17,19 +17,19 @@ VERBS = ("train", "evaluate", "predict", "runs")
 HELP = """\
 hlml: Hung-yi Lee's machine learning course as commands.
 
-  train        hlml train homework=hw1              (make hw1)
-               hlml train homework=hw1 level=strong
-  change       hlml train homework=hw1 optimizer=sgd optimizer.lr=0.01 trainer.epochs=5
-  anything     hlml train homework=hw1 --cfg job          shows every option
-               hlml train homework=hw1 -m seed=1,2,3      one run for each value
-  see          hlml runs                            what ran and how good it was
-               make tensorboard                     curves and pictures, on this machine only
-  resume       hlml train homework=hw1 resume=auto  goes on where the last run stopped
-  evaluate     hlml evaluate RUN                    a run's best weights on valid and test
-  predict      hlml predict RUN                     the file to hand in
+  train      hlml train homework=hw1               in a checkout also: make hw1
+             hlml train homework=hw1 level=strong data=covid
+  change     hlml train homework=hw1 optimizer=sgd optimizer.lr=0.01
+             hlml train homework=hw1 --cfg job     what there is to change
+             hlml train homework=hw1 -m seed=1,2   a run for each value
+  see        hlml runs                             what ran, how good it was
+             make tensorboard                      curves and pictures
+  resume     hlml train homework=hw1 resume=auto   go on where it stopped
+  evaluate   hlml evaluate hw1                     its newest run, once more
+  predict    hlml predict hw1                      the file to hand in
 
-RUN is a folder below runs/. More: hlml train --help, hlml runs --help; tab completion:
-eval "$(hlml -sc install=bash)"
+A run's folder does for hw1, too. More: hlml train --help, hlml runs --help.
+Tab completion: eval "$(hlml -sc install=bash)"
 """
 
 
@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 (a bug), 2 (the user's to mend) or 130."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        return _run(argv)
+        code = _run(argv)
+        sys.stdout.flush()  # here, where a closed pipe is caught
+        return code
     except UserError as error:
         from hlml.explain import one_line
 

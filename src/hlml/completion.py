@@ -58,6 +58,8 @@ def _levels(composer: Composer) -> list[str] | None:
     line = os.environ["COMP_LINE"]
     words = line.split()[1:]
     typed = "" if line.endswith(" ") or not words else words.pop()
+    if len(typed) > 1 and "homework".startswith(typed):
+        return ["homework="]  # Hydra stops before the =, for a homework has a folder too
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     homework = given.get("homework", "").split("/")[0]
     if homework not in composer.presets.homeworks():

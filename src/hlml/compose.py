@@ -123,7 +123,8 @@ def _plain(override: str, groups: set[str]) -> str:
     if not match or match["sign"] or set(match["key"]) & set("/@:"):
         return override
     key = match["key"]
-    if key in groups or key.split(".")[0] == "hydra":
+    choice = key in groups and not match["value"].startswith("={")  # {...}: options, not a name
+    if choice or key.split(".")[0] == "hydra":
         return override
     return f"++{override}"
 

@@ -185,7 +185,8 @@ class _Check:
             place = _join(path, str(key))
             if key in SPECIAL:
                 if not isinstance(value, SPECIAL[key]):
-                    raise UserError(f"{place}: expected {SPECIAL[key].__name__}, got {value!r}")
+                    kind = "true or false" if SPECIAL[key] is bool else "text"
+                    raise UserError(f"{place}: expected {kind}, got {value!r}")
             elif key in known.parameters:
                 self._value(value, place, key, known)
             elif not known.open or key == "_args_":

@@ -51,6 +51,7 @@ def _dispatch(composer: Composer, args: argparse.Namespace) -> int:
         print(HELP + composer.format_config_groups(lambda name: "hydra" not in name), end="")
         return 0
     if args.hydra_help:
+        args.overrides = []  # Hydra's help is the same for every homework, and refuses any
         composer.hydra_help(composer.name, get_args_parser(), args)
         return 0
     if args.shell_completion:

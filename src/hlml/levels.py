@@ -48,6 +48,13 @@ class Presets:
         names = self._options(folder, folders=False)
         return sorted(names, key=[*ORDER, *(n for n in names if n not in ORDER)].index)
 
+    def paths(self, homework: str) -> list[str]:
+        return [
+            str(Preset(homework, data, level))
+            for data in ("", *self.data_sets(homework))
+            for level in self.levels(homework, data)
+        ]
+
     def default(self, homework: str) -> Preset:
         """The preset that `homework=hw1` alone stands for."""
         result = self.loader.repository.load_config(f"homework/{homework}")
@@ -83,6 +90,8 @@ def rewrite(overrides: list[str], presets: Presets, multirun: bool) -> list[str]
             raise UserError(f"{key}={','.join(values)}: several values need -m (make: ARGS=-m)")
     for homework in given["homework"]:
         _known("homework", homework.split("/")[0], presets.homeworks())
+        if homework.count("/") > 1:
+            _known("homework", homework, presets.paths(homework.split("/")[0]))
     whole = all(presets.named(homework).level for homework in given["homework"])
     if whole and not given["level"] and not given["data"]:
         return overrides

@@ -62,16 +62,14 @@ def main(argv: list[str]) -> int:
     if args.homework:
         known = sorted({run.text("homework") for run in runs})
         if args.homework not in known:
-            raise UserError(
-                f"{args.homework}: no runs of it; there are {', '.join(known) or 'none'}"
-            )
+            raise UserError(f"{args.homework}: no runs of it; {did_you_mean(args.homework, known)}")
         runs = [run for run in runs if run.text("homework") == args.homework]
     if args.kind == "table":
         write_csv(runs)
     else:
         _show(runs if args.kind == "list" else best(runs), root)
     if damaged:
-        print(f"{damaged} folders skipped: no summary.json that can be read", file=sys.stderr)
+        print(f"{damaged} folders skipped: damaged files", file=sys.stderr)
     return 0
 
 
@@ -122,11 +120,27 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:
+    """What is known of a run; None: its files are damaged."""
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        summary = _from_config(folder / "config.yaml")
     except (OSError, ValueError, RecursionError):
         return None
     return summary if isinstance(summary, dict) else None
+
+
+def _from_config(path: Path) -> dict[str, Any] | None:
+    """A run without a summary: it is still going, or was killed."""
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = str(config["data"]["_target_"]).rpartition(".")[2].lower()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
+        return None
+    known = {key: config.get(key) for key in ("homework", "level")}
+    return {**known, "data": data, "status": "unfinished"}
 
 
 def best(runs: list[Run]) -> list[Run]:

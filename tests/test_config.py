@@ -1,18 +1,21 @@
 """The check of the composed config: names, types, ranges, and what was chosen."""
 
 import ast
+import inspect
 import math
 import re
 import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from command import Command
 from hlml import annotation, config, signature
 from hlml.config import RANGES
 from hlml.errors import UserError
 
+CONFIGS = Path(__file__).parent.parent / "configs"
 TYPOS = [
     ("optimizer.lrr=3", "optimizer.lrr: no such option; did you mean optimizer.lr?"),
     ("lr=3", "lr: no such option; did you mean optimizer.lr?"),
@@ -113,11 +116,24 @@ def test_optimizer_and_scheduler_act_on_every_phase(hlml: Command) -> None:
     [
         f"{group}={path.stem}"
         for group in ("optimizer", "scheduler", "trainer", "phases")
-        for path in sorted((Path(__file__).parent.parent / "configs" / group).glob("*.yaml"))
+        for path in sorted((CONFIGS / group).glob("*.yaml"))
     ],
 )
 def test_every_choice_passes_its_own_check(hlml: Command, choice: str) -> None:
     hlml.config(choice)
+
+
+def test_the_trainers_config_repeats_its_signature() -> None:
+    """The file is there to be read and completed; a default lives in the signature."""
+    from hlml.trainer import Trainer
+
+    listed = yaml.safe_load((CONFIGS / "trainer" / "default.yaml").read_text())
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(Trainer).parameters.items()
+        if name != "phases"
+    }
+    assert listed == {"_target_": "hlml.trainer.Trainer", "_partial_": True, **defaults}
 
 
 def test_trust_counts_on_the_command_line_only(hlml: Command, tmp_path: Path) -> None:
@@ -249,8 +265,6 @@ def test_a_base_that_cannot_be_found_leaves_the_signature_open(
 
 
 def test_signatures_of_torch_equal_those_python_sees() -> None:
-    import inspect
-
     import torch
 
     for name in ("Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "lr_scheduler.StepLR"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,8 +20,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hlml import config
 from hlml.errors import UserError
@@ -162,7 +160,7 @@ def resolved(composed: DictConfig, overrides: list[str]) -> dict[str, Any]:
     """The checked config as plain types. UserError: it cannot run."""
     with one_line(overrides):
         trust = trusted(overrides)
-        _check_hydra(composed, trust)
+        check_hydra(composed, trust)
         plain = {str(key): _plain_types(composed, str(key)) for key in composed if key != "hydra"}
     config.check(plain, trust)
     return plain
@@ -175,19 +173,19 @@ def _plain_types(composed: DictConfig, key: str) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def _check_hydra(composed: DictConfig, trust: tuple[str, ...]) -> None:
+def check_hydra(composed: DictConfig, trust: tuple[str, ...]) -> None:
     """What Hydra itself would call: launcher, sweeper, callbacks, logging."""
-    if "hydra" not in composed:
-        return
+    with read_write(composed.hydra):
+        # known only when a job starts, and asked for by names of log files
+        for name, value in (("runtime.output_dir", "."), ("job.num", 0), ("job.id", "0")):
+            if OmegaConf.is_missing(composed.hydra[name.split(".")[0]], name.split(".")[1]):
+                OmegaConf.update(composed.hydra, name, value)
     HydraConfig.instance().set_config(composed)
     for key in ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging"):
         node = composed.hydra.get(key)
         if not OmegaConf.is_config(node):
             continue
-        with suppress(OmegaConfBaseException):  # an output folder that is not known yet
-            OmegaConf.resolve(node)
-        plain = OmegaConf.to_container(node)
-        _check_hydra_node(plain, f"hydra.{key}", trust)
+        _check_hydra_node(OmegaConf.to_container(node, resolve=True), f"hydra.{key}", trust)
 
 
 def _check_hydra_node(node: Any, path: str, trust: tuple[str, ...]) -> None:

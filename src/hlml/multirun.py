@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, open_dict, read_write
 
 from hlml import compose
 from hlml.compose import Composer
@@ -36,6 +36,7 @@ def run(composer: Composer, overrides: list[str]) -> int:
     if master.get("run_dir"):
         raise UserError("run_dir: names one folder, and -m makes many; say runs=FOLDER")
     with one_line(overrides):
+        compose.check_hydra(master, compose.trusted(overrides))
         jobs = _one_of_each(composer, master, overrides)
     for job_overrides in jobs:
         config = compose.resolved(composer.compose(job_overrides), job_overrides)
@@ -94,7 +95,7 @@ def _folder(master: DictConfig, runs: Path, homework: str) -> Path:
         except FileExistsError:
             continue
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    with open_dict(master.hydra):
+    with read_write(master.hydra), open_dict(master.hydra):
         master.hydra.sweep.dir = str(folder)
         # each job composes anew, from these
         master.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")

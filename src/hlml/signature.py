@@ -73,7 +73,7 @@ def home() -> Path:
 
 def make_importable() -> None:
     """Let Python find `homeworks`: last, for a student's random.py must not replace Python's."""
-    if str(home()) not in sys.path:
+    if (home() / "homeworks").is_dir() and str(home()) not in sys.path:
         sys.path.append(str(home()))
 
 
@@ -112,13 +112,17 @@ def _find_class(target: str, package: str, name: str) -> Definition:
 
 def _find_any(target: str, package: str, name: str) -> Definition:
     source = _module(package)
-    found = None if source is None or name.startswith("_") else _definition(source, name)
+    if source is None:
+        raise UserError(
+            f"{target!r} is not a class in a file we can find: there is no module "
+            f"{package or target} (allowed are {allowed()})"
+        )
+    found = None if name.startswith("_") else _definition(source, name)
     if found is None:
-        near = difflib.get_close_matches(name, source.public() if source else [], 1)
+        near = difflib.get_close_matches(name, source.public(), 1)
         hint = f"; did you mean {package}.{near[0]}?" if near else ""
         raise UserError(
-            f"{target!r} is not a class written in {package or 'a module'} "
-            f"(allowed are {allowed()}){hint}"
+            f"{target!r} is not a class written in {package} (allowed are {allowed()}){hint}"
         )
     return found
 
@@ -210,16 +214,18 @@ def read(definition: Definition) -> Signature:
 def _of(source: Source, node: ast.ClassDef | ast.FunctionDef, depth: int) -> Signature:
     if isinstance(node, ast.FunctionDef):
         return _of_function(node.args, Signature(open=True))
-    inherited = [_of_base(source, base, depth) for base in node.bases]
-    if _is_dataclass(node):
-        return _of_dataclass(node, inherited)
     constructors = [
         statement
         for statement in node.body
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__"
     ]
-    base = next((one for one in inherited if one.parameters or one.open), Signature())
     # the last one: those before it are overloads
+    if constructors and constructors[-1].args.kwarg is None:
+        return _of_function(constructors[-1].args, Signature(), skip=1)
+    inherited = [_of_base(source, base, depth) for base in node.bases]
+    if _is_dataclass(node):
+        return _of_dataclass(node, inherited)
+    base = next((one for one in inherited if one.parameters or one.open), Signature())
     return _of_function(constructors[-1].args, base, skip=1) if constructors else base
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toys
 import torch
 
+import toys
 from hlml import checkpoint
 
 SUPERVISED: dict[str, Any] = {
@@ -120,7 +120,8 @@ def test_stopped_in_a_validation(tmp_path: Path) -> None:
     assert trainer.fit(task, data, book) == "interrupted"
     book.close()
     state = checkpoint.load(tmp_path / "half" / "last.pt")
-    assert state["pending"] and state["step"] == 6
+    assert state["pending"]
+    assert state["step"] == 6
     toys.fit(tmp_path / "half", toys.Fit(), toys.Points(), toys.one_phase(), state=state)
     assert logged(tmp_path / "whole") == logged(tmp_path / "half")
     whole = checkpoint.load(tmp_path / "whole" / "last.pt")

@@ -7,14 +7,14 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-import toys
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import toys
 from hlml import checkpoint, overfit
 from hlml.data import DataModule, TensorRows
 from hlml.errors import UserError
@@ -35,7 +35,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_equals_a_loop_by_hand(name: str) -> None:
-    """Bit for bit, with the optimizer torch itself would give (fused where there is such a kernel)."""
+    """Bit for bit, with the optimizer torch itself gives (fused where there is such a kernel)."""
     toys.seed()
     task, data = toys.Fit(), toys.Points(noise=0)
     toys.fit(None, task, data, {"main": Phase(OPTIMIZERS[name])}, epochs=4, validate_every=1000)
@@ -80,7 +80,7 @@ class Ragged(DataModule):
 class Scale(Task):
     """One weight a column, fitted to cos(x) over the numbers that are there."""
 
-    directions = {"loss": "min"}
+    directions: ClassVar = {"loss": "min"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +172,8 @@ def test_critic_five_times_and_always_clipped() -> None:
     trainer = toys.fit(None, task, toys.Points(batch_size=5), toys.two_phases())
     assert task.updates.count("critic") == trainer.step == 30
     assert task.updates.count("generator") == 6
-    assert max(w.detach().abs().max().item() for w in task.critic.parameters()) <= 0.05
+    limit = torch.tensor(0.05)  # in float32, as the clamp had it
+    assert all(bool((w.detach().abs() <= limit).all()) for w in task.critic.parameters())
 
 
 @pytest.mark.parametrize("case", ["loss", "gradient", "input", "module"])
@@ -226,7 +227,7 @@ def test_what_is_not_a_number_stops_the_run(case: str, tmp_path: Path) -> None:
 
 
 def test_a_gradient_seen_late_is_never_saved(tmp_path: Path) -> None:
-    """Without clipping the gradients are looked at now and then; what is saved is always checked."""
+    """Without clipping, gradients are looked at now and then; what is saved is always checked."""
 
     class Sick(toys.Fit):
         def after_update(self, phase: str) -> None:

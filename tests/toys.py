@@ -1,11 +1,11 @@
-"""Small data sets and tasks that train in a second: regression with dropout and noise, and a game."""
+"""Small data and tasks that train in a second: regression with dropout and noise, and a game."""
 
 from __future__ import annotations
 
 import functools
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class Points(DataModule):
 class Fit(Task):
     """Least squares by a small net with dropout."""
 
-    directions = {"loss": "min", "score": "max"}
+    directions: ClassVar = {"loss": "min", "score": "max"}
 
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Fit(Task):
 class Game(Task):
     """A WGAN with weight clipping: two parts, two phases, noise drawn while training."""
 
-    directions = {"gap": "min"}
+    directions: ClassVar = {"gap": "min"}
 
     def __init__(self, clip: float = 0.05) -> None:
         super().__init__()

@@ -63,6 +63,8 @@ def load(path: Path) -> State:
     """Read a checkpoint whole and checked; raises DamagedError, or UserError for a foreign file."""
     try:
         data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path}: there is no such file") from error
     except OSError as error:
         raise UserError(f"{path}: cannot read the checkpoint ({error.strerror})") from error
     if MARK not in data[-TAIL:]:

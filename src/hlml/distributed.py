@@ -5,7 +5,9 @@ PyTorch's DistributedDataParallel does the gradient sums; each phase gets a wrap
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -26,10 +28,15 @@ def start(device: torch.device) -> None:
         _rank, _world = torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def stop() -> None:
-    """Leave the group: from here on each process is alone."""
+def leave() -> None:
+    """The training is over: the first process goes on alone, the others end here."""
     global _rank, _world
     if _world > 1:
+        torch.distributed.barrier()
+        if _rank:
+            # not sys.exit: gloo's threads now and then abort a process that takes itself apart
+            sys.stdout.flush()
+            os._exit(0)
         torch.distributed.destroy_process_group()
     _rank, _world = 0, 1
 
@@ -108,7 +115,11 @@ def training_step(task: Task, name: str, part: nn.Module) -> Step:
         return lambda batch, progress: task.training_step(batch, name, progress)
     from torch.nn.parallel import DistributedDataParallel
 
-    return DistributedDataParallel(_PhaseStep(task, name, part), broadcast_buffers=False)
+    # not at every forward: two forwards before one backward would see their buffers change
+    options = inspect.signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
+    make: Callable[..., Step] = DistributedDataParallel
+    return make(_PhaseStep(task, name, part), **{sync: False})
 
 
 def no_sync(step: Step, last: bool) -> AbstractContextManager[Any]:

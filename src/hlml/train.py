@@ -39,9 +39,7 @@ def train(config: Config, overrides: list[str], parent: Path | None = None) -> C
         if first and state is None:
             report.begin(book, about)
         reason = trainer.fit(task, data, book, state, about)
-        distributed.stop()
-        if not first:
-            sys.exit(0)
+        distributed.leave()
         summary = report.end(trainer, task, data, book, about, reason)
     except Exception as error:
         error.run_folder = folder  # type: ignore[attr-defined]

@@ -1,0 +1,81 @@
+"""Ctrl-C and SIGTERM on the real command: saved, exit 130 or 143, gone on with; twice: out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = [sys.executable, "-m", "hlml", "train", "homework=hw1", "run_dir=run", "trainer.epochs=3000"]
+
+
+def started(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """The command, once its training loop is under way."""
+    process = subprocess.Popen(
+        [*RUN, *more], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            return process
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_saves_exits_and_goes_on(tmp_path: Path, number: int, code: int) -> None:
+    process = started(tmp_path)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert "resume=run" in out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    steps = summary["steps"]
+    more = f"trainer.epochs={int(summary['epochs']) + 6}"
+    done = subprocess.run(
+        [*RUN, "resume=auto", more], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"going on with run at step {steps}" in done.stdout
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        logged = [int(row["step"]) for row in csv.DictReader(file)]
+    assert logged == sorted(set(logged))  # nothing twice, nothing from after the checkpoint
+
+
+def test_a_second_signal_quits_at_once(tmp_path: Path) -> None:
+    """Here: while the first one's save is held up by a full second of sleep."""
+    code = (
+        "import time, os, signal; from hlml.signals import StopRequest\n"
+        "with StopRequest() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    while not stop.number: time.sleep(0.01)\n"
+        "    print('saving', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "saving\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 143
+
+
+def test_kill_9_loses_nothing_before_the_last_save(tmp_path: Path) -> None:
+    process = started(tmp_path, "trainer.save_every=20")
+    time.sleep(0.3)
+    process.kill()
+    process.communicate()
+    command = [*RUN, "resume=auto", "trainer.epochs=60"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "going on with" in done.stdout

@@ -12,7 +12,7 @@ from hlml import averaging, checkpoint, figures
 from hlml.data import DataModule, Split
 from hlml.evaluation import evaluate, predict, quietly
 from hlml.logbook import Logbook
-from hlml.run_folder import AVERAGE, BEST
+from hlml.run_folder import AVERAGE, BEST, flatten
 from hlml.task import Task
 from hlml.trainer import Trainer
 
@@ -151,9 +151,22 @@ def _write(book: Logbook, config: dict[str, Any], summary: Summary) -> None:
     path = book.folder / "summary.json"
     path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     flat = {f"{s}/{n}": v for s in ("valid", "test") for n, v in summary.get(s, {}).items()}
-    book.hparams({k: v for k, v in config.items() if k != "baselines"}, flat)
+    book.hparams(_choices(config), flat)
     book.text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False)}```")
     book.text("summary", f"```json\n{json.dumps(summary, indent=2)}\n```")
+
+
+def _choices(config: dict[str, Any]) -> dict[str, Any]:
+    """What a run was told, as TensorBoard's table shows it: each thing once, no plumbing."""
+    skipped = ("phases.", "baselines.", "runs", "run_dir", "resume", "trust")
+    choices: dict[str, Any] = {}
+    for name, value in flatten(config).items():
+        group, _, option = name.rpartition(".")
+        if option == "_target_":
+            choices[group] = str(value).rpartition(".")[2]
+        elif not option.startswith("_") and not name.startswith(skipped):
+            choices[name] = value
+    return choices
 
 
 def _print(summary: Summary, folder: Path, reason: str, data: DataModule) -> None:

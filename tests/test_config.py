@@ -99,6 +99,13 @@ def test_an_argument_needs_no_line_in_a_config_file(hlml: Command) -> None:
     assert hlml.config("optimizer.amsgrad=true")["optimizer"]["amsgrad"] is True
 
 
+@pytest.mark.parametrize("path", ["a b", "x=1,y=[1,7]_3f", "it's", "C:\\runs", "(q"])
+def test_a_path_may_have_any_sign_in_it(hlml: Command, path: str) -> None:
+    """Run folders have = and , in their names, and the printed command must work."""
+    composed = hlml.config(f"resume={path}", f"run_dir={path}")
+    assert (composed["resume"], composed["run_dir"]) == (path, path)
+
+
 def test_a_whole_number_is_a_fine_number(hlml: Command) -> None:
     assert hlml.config("optimizer.lr=1")["optimizer"]["lr"] == 1
 

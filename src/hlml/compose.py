@@ -30,6 +30,9 @@ from hlml.refusals import one_line
 PACKAGE = Path(__file__).parent
 SHIPPED = PACKAGE / "configs"  # in a wheel; in a checkout they lie beside src
 CONFIGS = SHIPPED if SHIPPED.is_dir() else PACKAGE.parent.parent / "configs"
+PATH = re.compile(
+    r"(?P<key>resume|run_dir|runs|data\.root)=(?P<value>(?!null$|['\"]).+)", re.DOTALL
+)
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "hydra.experimental.callbacks.")
 
 
@@ -81,6 +84,7 @@ class Composer(Hydra):
                 known = override in self.presets.homeworks()
                 hint = f"did you mean homework={override}?" if known else "write NAME=VALUE"
                 raise UserError(f"{override}: not an option; {hint}")
+        typed = [_path(override) for override in typed]
         overrides = typed if self.name != "train" else rewrite(typed, self.presets, multirun)
         groups = {"hydra", *self.config_loader.list_groups("")}
         return [_plain(override, groups) for override in overrides]
@@ -113,6 +117,15 @@ def _search_path(args: argparse.Namespace) -> ConfigSearchPathImpl:
             "command-line", f"file://{extra.resolve()}", SearchPathQuery(provider="schema")
         )
     return path
+
+
+def _path(override: str) -> str:
+    """A path in quotes: run folders have = and , in their names, which mean something to Hydra."""
+    match = PATH.fullmatch(override)
+    if match is None:
+        return override
+    value = match["value"].replace("'", "\\'")
+    return f"{match['key']}='{value}'"
 
 
 def _plain(override: str, groups: set[str]) -> str:

@@ -109,7 +109,9 @@ class ProgressBar:
             self.bar = tqdm(total=total, initial=start, bar_format=form, leave=False)
 
     def say(self, line: str) -> None:
-        if not self.quiet:
+        if self.bar is not None:
+            self.bar.write(line)  # above the bar
+        elif not self.quiet:
             print(line, flush=True)
 
     def step(self, step: int, loss: float) -> None:

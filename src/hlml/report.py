@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,8 @@ def _print(summary: Summary, folder: Path, reason: str, data: DataModule) -> Non
     """The last lines a student reads."""
     print(f"\n{reason} after {summary['epochs']:g} epochs, {summary['seconds']:.1f} s")
     if reason == "interrupted":
-        print(f"saved in {folder}\ngo on:    {summary['command']} resume={_shown(folder)}")
+        again = shlex.quote(f"resume={_shown(folder)}")
+        print(f"saved in {folder}\ngo on:    {summary['command']} {again}")
         return
     print(f"weights:  {summary['weights']}\n\n{scores_table(summary)}\n")
     base = summary["baselines"]

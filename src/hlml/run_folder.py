@@ -92,7 +92,8 @@ def check_same(path: Path, saved: dict[str, Any], config: dict[str, Any], comman
         if key not in FREE_KEYS and before.get(key) != now.get(key):
             raise UserError(
                 f"resume: {path.parent.name} was trained with {key}={before.get(key)}, "
-                f"not {now.get(key)}; its command: {command} resume={path.parent}"
+                f"not {now.get(key)}; its command: "
+                f"{command} {shlex.quote(f'resume={path.parent}')}"
             )
 
 

@@ -17,15 +17,17 @@ from hlml.schedules import Constant, Schedule
 OPTIMIZER_METHODS = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dict")
 
 
-def without_dynamo(optimizer: type[Optimizer]) -> type[Optimizer]:
-    """The same optimizer, minus the decorators that import torch._dynamo at the first call.
+def undecorated(optimizer: type[Optimizer]) -> type[Optimizer]:
+    """The same optimizer, minus the decorators of its methods; the arithmetic is untouched.
 
-    That import doubles the time to the first step and serves torch.compile alone. The methods
-    below the decorators are what functools.wraps recorded; the arithmetic is untouched.
+    They import torch._dynamo at the first call (as long as importing torch itself, and of use to
+    torch.compile alone), and tell the profiler of each step (a tenth of a small model's step).
+    The methods below them are what functools.wraps recorded.
     """
     methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in OPTIMIZER_METHODS}
-    methods["step"] = torch.no_grad()(methods["step"])  # what one of the decorators was for
-    return type(optimizer.__name__, (optimizer,), methods)
+    step = torch.no_grad()(methods["step"])  # what one of the decorators was for
+    step.hooked = True  # else Optimizer.__init__ wraps it for the profiler again
+    return type(optimizer.__name__, (optimizer,), {**methods, "step": step})
 
 
 def total_norm(gradients: list[Tensor]) -> Tensor:
@@ -118,7 +120,7 @@ class Phase:
         if self.lr is not None:
             options["lr"] = self.lr
         if isinstance(kind, type) and kind.__module__.startswith("torch.optim"):
-            kind = without_dynamo(kind)
+            kind = undecorated(kind)
             if "fused" in inspect.signature(kind).parameters:
                 options.setdefault("fused", True)  # one kernel an update instead of a dozen
         optimizer: Optimizer = kind(params, **options)

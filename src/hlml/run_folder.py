@@ -120,7 +120,7 @@ def _make(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        return folder.is_dir() and not any(folder.iterdir())
+        return False  # another run's, perhaps of this very second
     except OSError as error:
         raise UserError(f"{folder}: cannot make the run folder ({error.strerror})") from error
     return True

@@ -1,0 +1,164 @@
+"""Whole runs through the real command: what the folder holds afterwards, and whether it agrees."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hlml import cli
+from hlml.checkpoint import load
+from hlml.compose import CONFIGS
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+LEVELS = sorted(
+    str(path.relative_to(CONFIGS / "homework").with_suffix(""))
+    for path in (CONFIGS / "homework").glob("hw*/**/*.yaml")
+)
+
+
+def hlml(folder: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "hlml", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run, gone on with once."""
+    folder = tmp_path_factory.mktemp("whole")
+    words = ("train", "homework=hw1", "run_dir=run", "trainer.log_every=20")
+    hlml(folder, *words, "trainer.epochs=12")
+    hlml(folder, *words, "trainer.epochs=18", "resume=auto")
+    return folder / "run"
+
+
+def events(run: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def test_the_folder_holds_what_the_readme_says(run: Path) -> None:
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    figures = {f"figures/{n}.png" for n in ("learning_curves", "predicted_and_true", "residuals")}
+    files = {"summary.json", "config.yaml", "metrics.csv", "last.pt", "best.pt", "prediction.csv"}
+    assert files | figures <= names
+    assert {path.parent for path in run.rglob("events.*")} == {run}  # hparams make no second run
+
+
+def test_summary_checkpoint_and_table_agree(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    best = load(run / "best.pt")["best"]
+    assert summary["valid"]["rmse"] == pytest.approx(best["value"])
+    with (run / "metrics.csv").open() as file:
+        valid = [float(row["valid/rmse"]) for row in csv.DictReader(file) if row["valid/rmse"]]
+    assert min(valid) == best["value"]
+    for level, threshold in yaml.safe_load((run / "config.yaml").read_text())["baselines"].items():
+        if level in summary["baselines"] and isinstance(threshold, int | float):
+            passed = summary["test"]["rmse"] <= threshold
+            assert summary["baselines"][level] == {"threshold": threshold, "passed": passed}
+
+
+def test_tensorboard_reads_a_resumed_run_as_one(run: Path) -> None:
+    accumulator = events(run)
+    tags = accumulator.Tags()
+    quantities = ("loss", "lr", "grad_norm", "steps_per_second")
+    assert {f"train/{name}" for name in quantities} | {"valid/rmse"} <= set(tags["scalars"])
+    steps = [event.step for event in accumulator.Scalars("train/loss")]
+    assert steps == sorted(set(steps))
+    with (run / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert steps == [int(row["step"]) for row in rows]
+    assert {"learning_curves", "residuals"} <= set(tags["images"])
+    assert {"config/text_summary", "summary/text_summary"} <= set(tags["tensors"])
+    assert "custom_scalars__config__" in tags["tensors"]
+    assert accumulator.Scalars("hparam/test/rmse")
+
+
+def test_evaluate_and_predict_agree_with_the_report(run: Path, tmp_path: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    out = hlml(run.parent, "evaluate", "run")
+    assert f"{summary['test']['rmse']:.5g}" in out
+    hlml(run.parent, "predict", "run", "--output", str(tmp_path / "answers.csv"))
+    assert (tmp_path / "answers.csv").read_text() == (run / "prediction.csv").read_text()
+
+
+def test_a_checkpoint_of_other_options_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(run.parent)
+    words = ["train", "homework=hw1", "run_dir=run", "resume=auto", "data.lags=3"]
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert "was trained with data.lags=" in error
+    assert "resume=run" in error  # the command that goes on
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_composes_builds_and_takes_two_steps(
+    level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", f"homework={level}", "trainer.smoke=true", "run_dir=run"]
+    if "/covid/" in level:
+        if not SHARED.exists():
+            pytest.skip("the course's files are not here (shared/data beside the repository)")
+        words.append(f"data.root={SHARED}")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["steps"] == 2
+    assert summary["level"] == level.split("/")[-1]
+
+
+@pytest.mark.parametrize("select", ["best", "last", "average"])
+def test_the_selected_weights_are_the_reported_ones(
+    select: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`evaluate --weights` finds in the file what the report scored."""
+    monkeypatch.chdir(tmp_path)
+    options = ["trainer.epochs=4", "trainer.validate_every=40", "trainer.ema=0.9"]
+    words = ["train", "homework=hw1", "run_dir=run", *options, "trainer.average_last=3"]
+    assert cli.main([*words, f"trainer.select={select}"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    shown: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda *words, **_: shown.extend(map(str, words)))
+    assert cli.main(["evaluate", "run", "--weights", select]) == 0
+    assert f"{summary['valid']['rmse']:.5g}" in shown[-1]
+
+
+def test_the_average_is_the_mean_of_the_last_validations(tmp_path: Path) -> None:
+    from collections import deque
+
+    import torch
+
+    from hlml.averaging import mean
+
+    weights = [{"w": torch.tensor([float(n), 2.0])} for n in range(3)]
+    assert torch.equal(mean(deque(weights))["w"], torch.tensor([1.0, 2.0]))
+
+
+def test_a_broken_run_leaves_its_folder_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss that blows up: one line, exit 2, and everything logged before is on disk."""
+    monkeypatch.chdir(tmp_path)
+    words: list[Any] = [
+        "train",
+        "homework=hw1",
+        "run_dir=run",
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+    ]
+    assert cli.main(words) == 2
+    assert "is not finite" in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.yaml").exists()
+    assert (tmp_path / "run" / "metrics.csv").read_text().startswith("step,seconds,train/loss")

@@ -112,11 +112,12 @@ def test_stopped_in_a_validation(tmp_path: Path) -> None:
     toys.fit(tmp_path / "whole", toys.Fit(), toys.Points(), toys.one_phase())
     toys.seed()
     task, data = Slow(), toys.Points()
+    from hlml.journal import columns
     from hlml.logbook import Logbook
 
     trainer = toys.Stopped(toys.one_phase(), epochs=3, log_every=1, validate_every=3, threads=1)
     task.trainer = trainer
-    book = Logbook(tmp_path / "half", trainer.columns(task))
+    book = Logbook(tmp_path / "half", columns(trainer.phases, task))
     assert trainer.fit(task, data, book) == "interrupted"
     book.close()
     state = checkpoint.load(tmp_path / "half" / "last.pt")

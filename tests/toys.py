@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hlml.checkpoint import State
 from hlml.data import DataModule, TensorRows, generator
+from hlml.journal import columns
 from hlml.logbook import Logbook
 from hlml.phase import Phase
 from hlml.schedules import WarmupCosine
@@ -83,9 +84,9 @@ class Game(Task):
 
     directions: ClassVar = {"gap": "min"}
 
-    def __init__(self, clip: float = 0.05) -> None:
+    def __init__(self, clip: float = 0.05, noisy: bool = True) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.noisy = clip, noisy
         self.generator = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 8))
         self.critic = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
         self.updates: list[str] = []
@@ -95,7 +96,7 @@ class Game(Task):
 
     def training_step(self, batch: Any, phase: str, progress: Progress) -> Tensor:
         real = batch[0]
-        fake = self.generator(torch.randn(len(real), 4))
+        fake = self.generator(torch.randn(len(real), 4) if self.noisy else real[:, :4])
         if phase == "generator":
             return -self.critic(fake).mean()
         return self.critic(fake.detach()).mean() - self.critic(real).mean()
@@ -160,7 +161,7 @@ def fit(
     options = {"epochs": 3, "log_every": 1, "validate_every": 3, "threads": 1} | options
     trainer = Stopped(phases, **options)
     trainer.at = at
-    book = Logbook(folder, trainer.columns(task), state["step"] if state else 0)
+    book = Logbook(folder, columns(trainer.phases, task), state["step"] if state else 0)
     try:
         trainer.fit(task, data, book, state)
     finally:

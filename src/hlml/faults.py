@@ -18,9 +18,20 @@ class NonFiniteError(UserError):
 
 
 def explain(
-    what: str, task: Task, phase: str, window: list[Batch], rows: list[Tensor], position: Progress
+    what: str,
+    task: Task,
+    phase: str,
+    window: list[Batch],
+    plans: list[list[Tensor]],
+    position: Progress,
 ) -> str:
-    """Name the step, the phase, the rows, and where `what` (loss or gradient) went wrong first."""
+    """Name the step, the phase, the rows, and where `what` (loss or gradient) went wrong first.
+
+    `plans` are the row numbers of the step before and of this one.
+    """
+    before, rows = plans
+    if weight := first_bad_weight(task):
+        return explain_weight(weight, position.step - 1, before)
     where = f"step {position.step}, phase {phase}"
     numbers = [n for batch, part in zip(window, rows, strict=False) for n in bad_rows(batch, part)]
     if numbers:
@@ -37,8 +48,6 @@ def explain(
                 f"{where}: the loss is not finite; the first output that is not: {module}; "
                 f"{read}; try a smaller optimizer.lr or phases.{phase}.clip_norm=1"
             )
-    if first_bad_weight(task):
-        return explain_weights(task, position.step)
     place = "the loss itself" if what == "loss" else f"the gradient of {first_bad_gradient(task)}"
     return (
         f"{where}: {place} is not finite; {read}; "
@@ -46,12 +55,12 @@ def explain(
     )
 
 
-def explain_weights(task: Task, step: int) -> str:
+def explain_weight(weight: str, step: int, rows: list[Tensor]) -> str:
     """For a gradient that went wrong in an update whose loss was still a number."""
     return (
-        f"step {step}: the weights of {first_bad_weight(task)} are not finite: the gradient of an "
-        "update before was not, though its loss was; try a smaller optimizer.lr or "
-        "phases.main.clip_norm=1"
+        f"step {step}: the gradient of {weight} was not finite, though the loss was, and the "
+        f"weight is not any more; rows {_some(torch.cat(rows).tolist())}; "
+        "try a smaller optimizer.lr or clip_norm=1 in the phase"
     )
 
 

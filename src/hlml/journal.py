@@ -14,6 +14,7 @@ from torch import Tensor
 from hlml import distributed
 from hlml.logbook import Scalars
 from hlml.phase import Phase
+from hlml.task import Task
 
 
 @dataclass
@@ -89,6 +90,12 @@ class Journal:
         }
         self.norms = {n: torch.tensor(norm, device=device) for n, norm in state["norms"].items()}
         self.train_loss = state["train_loss"]
+
+
+def columns(phases: dict[str, Phase], task: Task) -> list[str]:
+    """The names of all scalars a run logs."""
+    train = [train_name(n, q) for n in phases for q in ("loss", "lr", "grad_norm")]
+    return [*train, "train/steps_per_second", *(f"valid/{name}" for name in task.directions)]
 
 
 def train_name(phase: str, quantity: str) -> str:

@@ -14,6 +14,7 @@ from hlml import __version__, checkpoint, distributed, overfit, report, run_fold
 from hlml.build import build
 from hlml.data import DataModule
 from hlml.errors import UserError
+from hlml.journal import columns
 from hlml.logbook import Logbook
 from hlml.task import Task
 from hlml.trainer import Trainer
@@ -33,8 +34,8 @@ def train(config: Config, overrides: list[str], parent: Path | None = None) -> C
     state, folder = _resume(config, command)
     folder = folder or _new_folder(config, overrides, parent)
     about = {"config": config, "command": command, "version": __version__}
-    first = distributed.rank() == 0
-    book = Logbook(folder if first else None, trainer.columns(task), state["step"] if state else 0)
+    first, step = distributed.rank() == 0, state["step"] if state else 0
+    book = Logbook(folder if first else None, columns(trainer.phases, task), step)
     try:
         if first and state is None:
             report.begin(book, about)

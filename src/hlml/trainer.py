@@ -18,8 +18,8 @@ from hlml import averaging, checkpoint, distributed, faults
 from hlml.data import DataModule
 from hlml.errors import UserError, did_you_mean
 from hlml.evaluation import autocast, choose_device, evaluate, quietly
-from hlml.journal import Best, Journal, ProgressBar, train_name
-from hlml.logbook import Logbook, Scalars
+from hlml.journal import Best, Journal, ProgressBar
+from hlml.logbook import Logbook
 from hlml.phase import Phase
 from hlml.run_folder import BEST, LAST
 from hlml.signals import StopRequest
@@ -85,10 +85,9 @@ class Trainer:
         state: checkpoint.State | None = None,
         about: checkpoint.State | None = None,
     ) -> str:
-        """Train from the start, or from a checkpoint's `state`; return why it ended.
+        """Train from the start or from a checkpoint's `state`; return why it ended.
 
-        `about` is kept in every checkpoint beside the trainer's own state (the config).
-        """
+        `about` (the config) is kept in every checkpoint."""
         self.start(task, data, state)
         self.book, self.about = book, about or {}
         self.bar = ProgressBar(self.total_steps, self.step, quiet=book.folder is None)
@@ -139,11 +138,6 @@ class Trainer:
             self.ema.update()
         self.step += 1
 
-    def columns(self, task: Task) -> list[str]:
-        """The names of all scalars a run of this task logs."""
-        train = [train_name(n, q) for n in self.phases for q in ("loss", "lr", "grad_norm")]
-        return [*train, "train/steps_per_second", *(f"valid/{name}" for name in task.directions)]
-
     def _update(self, name: str, phase: Phase, window: list[Batch], position: Progress) -> None:
         """One optimizer update, averaged over every item of every process's window."""
         counts = [self.task.items(batch) for batch in window]
@@ -178,7 +172,7 @@ class Trainer:
         self.journal.norms[name] = norm
 
     def _fault(self, what: str, name: str, window: list[Batch]) -> faults.NonFiniteError:
-        rows = self.data.rows_of(self.step, self.accumulate)
+        rows = [self.data.rows_of(n, self.accumulate) for n in (max(0, self.step - 1), self.step)]
         position = Progress(self.step, self.total_steps)
         return faults.NonFiniteError(faults.explain(what, self.task, name, window, rows, position))
 
@@ -213,17 +207,10 @@ class Trainer:
         for phase in self.phases.values():
             phase.schedule.observe(self.best.signed(metrics[self.best.metric]))
         self._save(best=better)
-        self._tell(metrics, better)
-
-    def _tell(self, metrics: Scalars, better: bool) -> None:
         value = f"valid {self.best.metric} {metrics[self.best.metric]:.5g}"
-        epoch = self.step / self.steps_per_epoch
-        line = (
-            f"epoch {epoch:g}/{self.epochs}  step {self.step}  "
-            f"train loss {self.journal.train_loss:.4g}"
-            f"  {value}{'  (best)' if better else ''}  {self.book.seconds:.1f} s"
-        )
-        self.bar.validation(line, value)
+        place = f"epoch {self.step / self.steps_per_epoch:g}/{self.epochs}  step {self.step}"
+        loss, mark = f"train loss {self.journal.train_loss:.4g}", "  (best)" if better else ""
+        self.bar.validation(f"{place}  {loss}  {value}{mark}  {self.book.seconds:.1f} s", value)
 
     def _reason_to_stop(self) -> str:
         """Why the loop ends here, or nothing."""
@@ -272,13 +259,13 @@ class Trainer:
         self.weights = [p for part in parts.values() for p in part.parameters()]
         self.steps = {n: distributed.training_step(self.task, n, p) for n, p in parts.items()}
         for name, part in parts.items():
-            fp16 = self.precision == "fp16"
-            scaler = torch.amp.GradScaler(self.device.type) if fp16 else None
+            scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
             self.phases[name].bind(part, self.total_steps, scaler)
 
     def _save(self, best: bool = False) -> None:
-        if faults.first_bad_weight(self.task):  # a GPU's losses are looked at late
-            raise faults.NonFiniteError(faults.explain_weights(self.task, self.step))
+        if bad := faults.first_bad_weight(self.task):  # a GPU's losses are looked at late
+            rows = self.data.rows_of(self.step - 1, self.accumulate)
+            raise faults.NonFiniteError(faults.explain_weight(bad, self.step - 1, rows))
         states = distributed.gather(checkpoint.random_state())  # of every process
         if self.book.folder is None:
             return

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from hlml.data import Split, TensorRows
 from hlml.data.table import Table
+from hlml.journal import columns
 from hlml.logbook import Logbook
 from hlml.phase import Phase
 from hlml.task import Batch
@@ -124,7 +125,7 @@ def with_hlml(steps: int, validate: bool) -> float:
         contextlib.redirect_stderr(Terminal()),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        book = Logbook(Path(folder), trainer.columns(task))
+        book = Logbook(Path(folder), columns(trainer.phases, task))
         trainer.fit(task, data, book)
         book.close()
     return per_step(data.clock)

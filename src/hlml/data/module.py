@@ -22,6 +22,7 @@ from hlml import distributed
 from hlml.task import Batch
 
 Split = Literal["train", "valid", "test"]
+Key = tuple[Tensor, int]  # the row numbers of a batch, and the epoch its augmentation depends on
 
 
 def generator(*keys: int) -> torch.Generator:
@@ -90,7 +91,7 @@ class DataModule(ABC):
         raise NotImplementedError
 
     def plan(self, epoch: int) -> list[Tensor]:
-        """The epoch's batches, as row numbers. Override it to bucket by length."""
+        """The epoch's batches, as row numbers; as many in each epoch. Override it to bucket."""
         order = torch.randperm(len(self.rows("train")), generator=generator(self.seed, epoch))
         return list(order.split(self.batch_size))
 
@@ -112,36 +113,43 @@ class DataModule(ABC):
         The step number is the whole state: it names the epoch and the place in its plan.
         """
         epoch, done = divmod(step, self.steps_per_epoch(accumulate))
+        length = len(self._shared_plan(epoch))
+        batches = self._read("train", self._keys(epoch, done * accumulate, length))
         while True:
-            plan = self._shared_plan(epoch)[done * accumulate :]
-            batches = self._read("train", plan, epoch)
-            for start in range(0, len(plan), accumulate):
-                yield list(itertools.islice(batches, min(accumulate, len(plan) - start)))
-            epoch, done = epoch + 1, 0
+            for start in range(done * accumulate, length, accumulate):
+                yield list(itertools.islice(batches, min(accumulate, length - start)))
+            done = 0
 
     def evaluation(self, split: Split, shared: bool = False) -> Iterator[Batch]:
         """A split's batches in order; `shared`: this process's part of each."""
-        chunks = list(torch.arange(len(self.rows(split))).split(self.batch_size))
-        return self._read(split, chunks, epoch=0, shared=shared)
+        chunks = torch.arange(len(self.rows(split))).split(self.batch_size)
+        return self._read(split, ((rows, 0) for rows in chunks), shared)
+
+    def _keys(self, epoch: int, done: int, length: int) -> Iterator[Key]:
+        """Every batch of training from here on: one stream, so that workers live through epochs."""
+        for number in itertools.count(epoch):
+            plan = self._shared_plan(number)
+            if len(plan) != length:
+                raise ValueError(f"plan({number}) has {len(plan)} batches, plan({epoch}) {length}")
+            yield from ((rows, number) for rows in plan[done:])
+            done = 0
 
     def _shared_plan(self, epoch: int) -> list[Tensor]:
         """The plan without batches of fewer rows than there are processes to share them."""
         return [rows for rows in self.plan(epoch) if len(rows) >= distributed.world()]
 
-    def _read(
-        self, split: Split, plan: list[Tensor], epoch: int, shared: bool = True
-    ) -> Iterator[Batch]:
-        """The plan's batches on the device: each process reads every world-th row of each."""
+    def _read(self, split: Split, keys: Iterator[Key], shared: bool = True) -> Iterator[Batch]:
+        """The batches on the device; `shared`: each process reads every world-th row of each."""
         if shared and distributed.world() > 1:
-            plan = [rows[distributed.rank() :: distributed.world()] for rows in plan]
-            plan = [rows for rows in plan if len(rows)]
+            rank, world = distributed.rank(), distributed.world()
+            keys = ((rows[rank::world], epoch) for rows, epoch in keys if len(rows) > rank)
         source = self._on_device(split)
         if self.workers == 0:
             home = self.device if source is not self.rows(split) else torch.device("cpu")
-            return (to_device(source.batch(r.to(home), epoch), self.device) for r in plan)
+            return (to_device(source.batch(rows.to(home), n), self.device) for rows, n in keys)
         loader = DataLoader(
             _Fetch(source),
-            sampler=[(rows, epoch) for rows in plan],
+            sampler=keys,
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -167,7 +175,7 @@ class _Fetch(Dataset[Batch]):
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def __getitem__(self, key: tuple[Tensor, int]) -> Batch:
+    def __getitem__(self, key: Key) -> Batch:
         rows, epoch = key
         return self.rows.batch(rows, epoch)
 

@@ -94,6 +94,18 @@ def test_the_loss_is_the_mean_on_standardised_targets(loss: str) -> None:
     assert torch.equal(task.training_step((x, y), "main", PROGRESS), expected)
 
 
+def test_huber_is_square_within_delta_and_straight_beyond() -> None:
+    task = Regression(Linear(3), DATA, loss="huber", delta=0.2)
+    with torch.no_grad():
+        task.model.line.weight.zero_()
+        task.model.line.bias.zero_()
+        x, y = torch.zeros(2, 3), torch.tensor([0.1, 5.0])
+        found = float(task.training_step((x, y), "main", PROGRESS))
+        totals = task.validation_step((x, y))
+    assert found == pytest.approx((0.1**2 / 2 + 0.2 * (5 - 0.2 / 2)) / 2)
+    assert float(totals["loss"]) == pytest.approx(2 * found)
+
+
 def test_the_units_travel_with_the_weights() -> None:
     trained = Regression(Linear(3), DATA)
     other = Regression(Linear(3), Births(64, lags=3, valid_days=3000))

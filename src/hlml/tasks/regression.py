@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -33,8 +35,9 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 class Regression(Task):
-    """`l1` and `l2` weigh the sums of absolute and of squared weights (biases go free: they move
-    a curve and do not make it steeper)."""
+    """`delta`: errors beyond it (in standard deviations of the target) count by size, not by
+    square. `l1` and `l2` weigh the sums of absolute and of squared weights (biases go free: they
+    move a curve and do not make it steeper)."""
 
     directions: ClassVar[dict[str, str]] = {"rmse": "min", "mae": "min", "r2": "max", "loss": "min"}
     mean: Tensor
@@ -45,12 +48,15 @@ class Regression(Task):
         model: nn.Module,
         data: Table,
         loss: Literal["mse", "mae", "huber"] = "mse",
+        delta: float = 1.0,
         l1: float = 0.0,
         l2: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.loss, self.l1, self.l2 = LOSSES[loss], l1, l2
+        if loss == "huber":
+            self.loss = partial(F.huber_loss, delta=delta)
         # buffers: a checkpoint answers in the units it was trained in
         self.register_buffer("mean", torch.tensor(data.target_mean, dtype=torch.float64))
         self.register_buffer("std", torch.tensor(data.target_std, dtype=torch.float64))
@@ -133,7 +139,7 @@ def _shape_error(model: nn.Module, scores: object, rows: int) -> str:
     shape = tuple(scores.shape) if isinstance(scores, Tensor) else None
     found = type(scores).__name__ if shape is None else f"shape {shape}"
     return (
-        f"{inspect.getsourcefile(forward)}, line {inspect.getsourcelines(forward)[1]}: "
+        f"{os.path.relpath(inspect.getfile(forward))}, line {inspect.getsourcelines(forward)[1]}: "
         f"{type(model).__name__}.forward returned {found} for {rows} rows, "
         f"and should return a tensor of shape ({rows},)"
         + (": end it with .squeeze(1)" if shape == (rows, 1) else "")

@@ -131,8 +131,8 @@ def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[f
 
 
 def _smooth(values: list[float]) -> list[float]:
-    """Each value averaged with its neighbours, a twentieth of the curve to either side."""
-    reach = len(values) // 20
+    """Each value averaged with its neighbours, a fiftieth of the curve to either side."""
+    reach = len(values) // 50
     near = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
     return [sum(some) / len(some) for some in near]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def end(
     if scores:
         with quietly(task, trainer.device):
             task.report(book, data, final=True)
-        book.figure("learning_curves", figures.learning_curves(book.history, trainer.best.metric))
+        best = trainer.best
+        curves = figures.learning_curves(book.history, best.metric, best.direction)
+        book.figure("learning_curves", curves)
         answers = predict(task, data, "test", trainer.precision)
         data.write_answers(answers, book.folder / data.answers_name)
     _write(book, config, summary)
@@ -150,11 +153,19 @@ def _baselines(
 def _write(book: Logbook, config: dict[str, Any], summary: Summary) -> None:
     assert book.folder is not None
     path = book.folder / "summary.json"
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(_without_nan(summary), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
     flat = {f"{s}/{n}": v for s in ("valid", "test") for n, v in summary.get(s, {}).items()}
     book.hparams(_choices(config), flat)
     book.text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False)}```")
-    book.text("summary", f"```json\n{json.dumps(summary, indent=2)}\n```")
+    book.text("summary", f"```json\n{text}\n```")
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows no nan and no infinity: null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _choices(config: dict[str, Any]) -> dict[str, Any]:

@@ -213,7 +213,7 @@ def _next(summary: Summary) -> str:
     level, command = summary["level"], str(summary["command"])
     if level not in LEVELS:
         return ""
-    words = [word for word in command.split() if not word.startswith(("level=", "model="))]
-    if level == LEVELS[-1]:
-        return " ".join([*words, "model=mine"])
-    return " ".join([*words, f"level={LEVELS[LEVELS.index(level) + 1]}"])
+    last = level == LEVELS[-1]
+    change = "model=mine" if last else f"level={LEVELS[LEVELS.index(level) + 1]}"
+    replaced = change.partition("=")[0] + "="
+    return " ".join([word for word in command.split() if not word.startswith(replaced)] + [change])

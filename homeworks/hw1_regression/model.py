@@ -1,7 +1,7 @@
 """Your model for homework 1. Train it with: make hw1 model=mine
 
-Change anything below. Each argument of __init__ after `inputs` can be set on the command line once
-it has a line in configs/model/mine.yaml: make hw1 model=mine model.width=200
+Change anything below. Each argument of __init__ after `inputs` is an option on the command line:
+make hw1 model=mine model.width=200
 """
 
 from torch import Tensor, nn

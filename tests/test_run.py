@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hlml import cli
+from hlml import cli, run_folder
 from hlml.checkpoint import load
 from hlml.compose import CONFIGS
 
@@ -101,6 +101,56 @@ def test_a_checkpoint_of_other_options_is_refused(
     error = capsys.readouterr().err
     assert "was trained with data.lags=" in error
     assert "resume=run" in error  # the command that goes on
+
+
+def test_baselines_go_by_their_own_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Watching r2, which should rise, turns no verdict on rmse around."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "homework=hw1", "run_dir=run", "trainer.epochs=1", "trainer.monitor=r2"]
+    assert cli.main(words) == 0
+    base = json.loads((tmp_path / "run" / "summary.json").read_text())["baselines"]
+    assert [base[level]["passed"] for level in ("simple", "boss")] == [False, False]
+    assert cli.main([*words[:2], "baselines.metric=foo"]) == 2
+    assert "baselines.metric: no metric 'foo'" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_checkpoint_can_be_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue restarts the same command after a run that was killed before its first save."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("homework: hw1\n")
+    words = ["train", "homework=hw1", "run_dir=run", "trainer.epochs=1"]
+    assert cli.main(words) == 2
+    assert cli.main([*words, "resume=auto"]) == 0
+
+
+def test_a_damaged_best_is_said_and_the_run_still_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "homework=hw1", "run_dir=run", "trainer.epochs=1"]
+    assert cli.main(words) == 0
+    best = tmp_path / "run" / "best.pt"
+    best.write_bytes(best.read_bytes()[:-100])
+    assert cli.main([*words, "resume=auto"]) == 0
+    assert "the last weights are reported" in capsys.readouterr().err
+
+
+def test_one_process_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "homework=hw1", "run_dir=run", "trainer.epochs=1"]
+    assert cli.main(words) == 0
+    before = (tmp_path / "run" / "metrics.csv").read_text()
+    with run_folder.lock(tmp_path / "run"):
+        assert cli.main([*words, "resume=auto"]) == 2
+    assert "another process" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.csv").read_text() == before
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -47,6 +48,22 @@ def test_saves_exits_and_goes_on(tmp_path: Path, number: int, code: int) -> None
     with (tmp_path / "run" / "metrics.csv").open() as file:
         logged = [int(row["step"]) for row in csv.DictReader(file)]
     assert logged == sorted(set(logged))  # nothing twice, nothing from after the checkpoint
+
+
+def test_a_signal_to_the_whole_group_reaches_workers_too(tmp_path: Path) -> None:
+    """As a queue or a shell sends it: the run is saved all the same."""
+    command = [*RUN, "data.workers=2", "trainer.validate_every=50"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
 
 
 def test_a_second_signal_quits_at_once(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import toys
-from hlml import checkpoint, overfit
+from hlml import checkpoint, faults, overfit
 from hlml.data import DataModule, TensorRows
 from hlml.errors import UserError
 from hlml.faults import NonFiniteError
 from hlml.phase import Phase
+from hlml.schedules import Cosine
 from hlml.task import Progress, Task
 from hlml.trainer import Trainer
 
@@ -313,6 +314,47 @@ def test_overfit_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = overfit.check(Trainer(toys.one_phase(), overfit=1, threads=1), Deaf(), toys.Points())
     assert verdict["overfit"] == "fail"
     assert "fail" in capsys.readouterr().out
+
+
+def test_overfit_has_its_own_clock() -> None:
+    """Neither a phase that rests every other step nor a schedule that ends early decides it."""
+    toys.seed()
+    phase = Phase(toys.adam(), Cosine(), every=2)
+    trainer = Trainer({"main": phase}, epochs=1, overfit=1, threads=1)
+    assert overfit.check(trainer, toys.Fit(dropout=0), toys.Points(noise=0))["overfit"] == "pass"
+
+
+def test_weights_that_start_as_nan_are_named() -> None:
+    toys.seed()
+    task = toys.Fit()
+    with torch.no_grad():
+        task.model[0].weight[0, 0] = math.nan
+    with pytest.raises(
+        NonFiniteError, match=r"model\.0\.weight is not finite before the first step"
+    ):
+        toys.fit(None, task, toys.Points(), toys.one_phase())
+
+
+def test_a_late_look_finds_the_first_bad_loss() -> None:
+    """As on a GPU, where losses are read at logs only."""
+    losses = {"main": [torch.tensor(x) for x in (1.0, 2.0, math.nan, math.nan)]}
+    with pytest.raises(NonFiniteError, match="step 12, phase main"):
+        faults.look_back(losses, 14, toys.Points(), 1)
+    faults.look_back({"main": losses["main"][:2]}, 14, toys.Points(), 1)
+
+
+def test_choosing_threads_trains_nothing() -> None:
+    class Normed(toys.Fit):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model.insert(1, nn.BatchNorm1d(16))
+
+    task = Normed()
+    trainer = Trainer(toys.one_phase())
+    before = {name: t.clone() for name, t in task.state_dict().items()}
+    trainer.start(task, toys.Points())
+    for name, tensor in task.state_dict().items():
+        assert torch.equal(tensor, before[name])
 
 
 def test_compile_keeps_the_names_of_the_weights() -> None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 Weights = dict[str, Tensor]
 
 
-def floats(module: nn.Module) -> Weights:
-    """The entries of a state dict that can be averaged; counters and masks cannot."""
-    return {name: t for name, t in module.state_dict().items() if t.is_floating_point()}
+def weights_of(module: nn.Module) -> Weights:
+    """The weights, which can be averaged. Buffers cannot: counters, statistics, masks."""
+    return {name: weight.detach() for name, weight in module.named_parameters()}
 
 
 class MovingAverage:
@@ -26,7 +26,7 @@ class MovingAverage:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay, self.count = decay, 0
-        self.live = floats(module)  # state_dict shares memory with the weights themselves
+        self.live = weights_of(module)  # views: they change as the weights do
         self.average = {name: tensor.clone() for name, tensor in self.live.items()}
 
     @torch.no_grad()
@@ -52,7 +52,7 @@ def using(module: nn.Module, weights: Weights | None) -> Iterator[None]:
     if weights is None:
         yield
         return
-    own = {name: tensor.clone() for name, tensor in floats(module).items()}
+    own = {name: tensor.clone() for name, tensor in weights_of(module).items()}
     load(module, weights)
     try:
         yield
@@ -62,7 +62,7 @@ def using(module: nn.Module, weights: Weights | None) -> Iterator[None]:
 
 @torch.no_grad()
 def load(module: nn.Module, weights: Weights) -> None:
-    for name, tensor in floats(module).items():
+    for name, tensor in weights_of(module).items():
         tensor.copy_(weights[name])
 
 

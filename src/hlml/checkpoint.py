@@ -11,7 +11,6 @@ import io
 import os
 import pickle
 import random
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -77,6 +76,10 @@ def load(path: Path) -> State:
         raise UserError(
             f"{path}: refused, it holds code and not only weights; use a checkpoint hlml wrote"
         ) from error
+    except Exception as error:  # whatever torch makes of bytes that are no checkpoint
+        raise UserError(f"{path}: torch cannot read it ({type(error).__name__})") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: is not a checkpoint of hlml")
     return state
 
 
@@ -123,9 +126,22 @@ def _to_bytes(state: State) -> bytearray:
 
 
 def _write(data: bytearray, path: Path, copy: Path | None) -> None:
-    """Write beside the target, force to disk, rename; the old last.pt stays as previous.pt."""
+    """To `path`, the old last.pt staying as previous.pt, and to `copy` (bytes of its own)."""
     data[-2:] = TAIL.to_bytes(2, "little")  # the zip's comment length: the mark and the hash
     data += MARK + hashlib.sha256(data).hexdigest().encode()
+    try:
+        for target in (path, copy) if copy else (path,):
+            _put(data, target)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write the checkpoint of {len(data)} bytes ({error.strerror}); "
+            "what was saved before is untouched"
+        ) from error
+
+
+def _put(data: bytearray, path: Path) -> None:
+    """Write beside the target, force to disk, rename: a reader never sees half a file."""
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
@@ -135,25 +151,9 @@ def _write(data: bytearray, path: Path, copy: Path | None) -> None:
         if path.name == LAST and path.exists():
             path.replace(path.with_name(PREVIOUS))
         partial.replace(path)
-        if copy is not None:
-            _second_name(path, copy)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot write the checkpoint of {len(data)} bytes ({error.strerror}); "
-            "the one before it is untouched"
-        ) from error
-
-
-def _second_name(path: Path, copy: Path) -> None:
-    """Give a file a second name, without copying its bytes where the file system can."""
-    partial = copy.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        partial.hardlink_to(path)  # safe: a save renames over a name and never writes into a file
     except OSError:
-        shutil.copyfile(path, partial)
-    partial.replace(copy)
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

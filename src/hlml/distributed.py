@@ -69,6 +69,15 @@ def total_number(value: float, device: torch.device) -> float:
     return float(total(torch.tensor(value, dtype=torch.float64, device=device)))
 
 
+def total_of(statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The sum over all processes of tensors by name; a process without a batch has none."""
+    totals: dict[str, Tensor] = {}
+    for part in gather(statistics):
+        for name, value in part.items():
+            totals[name] = totals[name] + value.to(totals[name].device) if name in totals else value
+    return totals
+
+
 def gather(thing: Any) -> list[Any]:
     """`thing` of every process, on every process."""
     if world() == 1:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hlml.data import DataModule
 from hlml.errors import UserError
 from hlml.task import Batch, Progress, Task
 
@@ -31,6 +33,8 @@ def explain(
     """
     before, rows = plans
     if weight := first_bad_weight(task):
+        if position.step == 0:
+            return f"{weight} is not finite before the first step: look at how it is initialised"
         return explain_weight(weight, position.step - 1, before)
     where = f"step {position.step}, phase {phase}"
     numbers = [n for batch, part in zip(window, rows, strict=False) for n in bad_rows(batch, part)]
@@ -53,6 +57,22 @@ def explain(
         f"{where}: {place} is not finite; {read}; "
         f"try a smaller optimizer.lr or phases.{phase}.clip_norm=1"
     )
+
+
+def look_back(
+    losses: dict[str, list[Tensor | float]], step: int, data: DataModule, accumulate: int
+) -> None:
+    """On a GPU losses are read at logs only: find the first that was not a number, and stop."""
+    for phase, values in losses.items():
+        if not values or math.isfinite(float(values[-1])):
+            continue  # weights that are not finite stay so, and so do their losses
+        bad = [n for n, loss in enumerate(values) if not math.isfinite(float(loss))]
+        at = max(0, step - len(values) + bad[0])
+        rows = _some(torch.cat(data.rows_of(at, accumulate)).tolist())
+        raise NonFiniteError(
+            f"step {at}, phase {phase}: the loss is not finite; rows {rows}; try a smaller "
+            f"optimizer.lr or phases.{phase}.clip_norm=1; trainer.device=cpu names the module"
+        )
 
 
 def explain_weight(weight: str, step: int, rows: list[Tensor]) -> str:

@@ -12,9 +12,19 @@ import torch
 from torch import Tensor
 
 from hlml import distributed
+from hlml.errors import UserError, did_you_mean
 from hlml.logbook import Scalars
 from hlml.phase import Phase
 from hlml.task import Task
+
+
+def watch(metric: str | None, task: Task) -> Best:
+    """What tells better from worse; an unknown name is refused now, not after the first epoch."""
+    metric = metric or next(iter(task.directions))
+    if metric not in task.directions:
+        known = did_you_mean(metric, task.directions)
+        raise UserError(f"trainer.monitor: no metric {metric!r}; {known}")
+    return Best(metric, task.directions[metric])
 
 
 @dataclass
@@ -62,7 +72,7 @@ class Journal:
         self.losses[phase].append(loss)
 
     def take(self, step: int) -> Scalars:
-        """The mean losses since the last call, and the latest of the rest."""
+        """The mean losses since the last call; the norm is that of the first update since."""
         values: Scalars = {}
         for name, phase in self.phases.items():
             if self.losses[name]:
@@ -75,6 +85,10 @@ class Journal:
         before, self._since = self._since, (step, time.perf_counter())
         seconds = self._since[1] - before[1]
         return {**values, "train/steps_per_second": (step - before[0]) / seconds}
+
+    def shown_loss(self) -> str:
+        """The latest mean loss, for a line on the terminal; nothing before the first log."""
+        return "" if math.isnan(self.train_loss) else f"  train loss {self.train_loss:.4g}"
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -119,7 +133,10 @@ class ProgressBar:
         if self.bar is not None:
             self.bar.write(line)  # above the bar
         elif not self.quiet:
-            print(line, flush=True)
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:  # `make hw1 | head -1`: nobody reads on, but training goes on
+                self.quiet = True
 
     def step(self, step: int, loss: float) -> None:
         if self.bar is not None:

@@ -117,5 +117,7 @@ def _as_typed(override: str) -> str:
     """Undo the ++ that was put before it, and the sweeper's spelling: a=True, a=$\\{b\\}."""
     plain = re.sub(r"\$\\{(.*?)\\}", r"${\1}", override.removeprefix("++"))
     name, equals, value = plain.partition("=")
+    if compose.PATH.match(f"{name}=x"):  # the quotes were ours
+        value = value.removeprefix("'").removesuffix("'").replace("\\'", "'")
     words = {"True": "true", "False": "false", "None": "null"}
     return f"{name}{equals}{words.get(value, value)}"

@@ -30,7 +30,7 @@ class Logbook:
     def __init__(
         self, folder: Path | None, columns: list[str] | None = None, step: int = 0
     ) -> None:
-        self.folder, self.step = folder, step
+        self.folder, self.step, self._resumed_at = folder, step, step
         self._writer: SummaryWriter | None = None
         self._pending: Scalars = {}
         self._columns = ["step", "seconds", *(columns or [])]
@@ -43,11 +43,13 @@ class Logbook:
             self._started -= self._rows[-1].get("seconds", 0.0)
             if self._rows[-1]["step"] == step:  # its validation may be what the resume begins with
                 self._pending = self._rows.pop()
-        self._file = (folder / "metrics.csv").open("w", newline="", encoding="utf-8")
+        partial = folder / "metrics.partial"  # renamed when whole: a kill must not lose the past
+        self._file = partial.open("w", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self._columns, extrasaction="ignore")
         self._csv.writeheader()
         self._csv.writerows(self._rows)
         self._file.flush()
+        partial.replace(folder / "metrics.csv")
 
     @property
     def writer(self) -> SummaryWriter | None:
@@ -55,7 +57,7 @@ class Logbook:
         if self._writer is None and self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            purge = self.step + 1 if self.step else None
+            purge = self._resumed_at + 1 if self._resumed_at else None
             self._writer = SummaryWriter(str(self.folder), purge_step=purge, flush_secs=10)
             self._writer.add_custom_scalars(_layout(self._columns))
         return self._writer

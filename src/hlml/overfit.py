@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 from hlml.data import DataModule
+from hlml.schedules import Constant
 from hlml.task import Task
 from hlml.trainer import Trainer
 
@@ -17,16 +17,22 @@ NEAR_ZERO = 0.01  # of the first loss
 def check(trainer: Trainer, task: Task, data: DataModule) -> dict[str, Any]:
     """Train on the first batches alone until the loss is near zero; print the verdict."""
     trainer.start(task, data)
-    batches = list(itertools.islice(data.windows(0, 1), trainer.overfit))
-    first = loss = math.inf
+    for phase in trainer.phases.values():
+        phase.schedule, phase.every = Constant(), 1  # the run's own is made for the run's length
+    batches = list(itertools.islice(data.windows(0, trainer.accumulate), trainer.overfit))
+    losses = trainer.journal.losses[next(iter(trainer.phases))]
     for step in range(MOST_STEPS):
         trainer.train_step(batches[step % len(batches)])
-        loss = next(iter(trainer.journal.take(step + 1).values()))
-        first = loss if step == 0 else first
-        if loss <= NEAR_ZERO * first:
+        if losses[-1] <= NEAR_ZERO * losses[0]:
             break
+    first, loss = float(losses[0]), float(losses[-1])
     passed = loss <= NEAR_ZERO * first
-    print(f"overfit {len(batches)} batch(es): loss {first:.4g} -> {loss:.4g} in {step + 1} updates")
+    rows = sum(task.items(b) for window in batches for b in window)
+    weights = sum(weight.numel() for weight in trainer.weights)
+    print(
+        f"overfit {len(batches)} batch(es), {rows} items, with {weights:,} weights: "
+        f"loss {first:.4g} -> {loss:.4g} in {step + 1} updates"
+    )
     if passed:
         print("pass: the model can learn this batch, so data, loss and gradients hang together")
     else:

@@ -108,7 +108,7 @@ class Phase:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         # a skipped update must not move the schedule: the two would drift apart
-        return self.scaler.get_scale() >= scale
+        return 0 < scale <= self.scaler.get_scale()
 
     @property
     def current_lr(self) -> float:
@@ -121,7 +121,8 @@ class Phase:
             options["lr"] = self.lr
         if isinstance(kind, type) and kind.__module__.startswith("torch.optim"):
             kind = undecorated(kind)
-            if "fused" in inspect.signature(kind).parameters:
+            other = options.get("foreach") or options.get("differentiable")
+            if "fused" in inspect.signature(kind).parameters and not other:
                 options.setdefault("fused", True)  # one kernel an update instead of a dozen
         optimizer: Optimizer = kind(params, **options)
         return optimizer

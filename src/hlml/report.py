@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from hlml import averaging, checkpoint, figures
 from hlml.data import DataModule, Split
+from hlml.errors import UserError, did_you_mean
 from hlml.evaluation import evaluate, predict, quietly
 from hlml.logbook import Logbook
 from hlml.run_folder import AVERAGE, BEST, flatten
@@ -43,7 +45,26 @@ def end(
     config = about["config"]
     selected = _select(trainer, task, book.folder)
     scores = {} if reason == "interrupted" else _scores(trainer, task, data)
-    summary: Summary = {
+    summary = _summary(trainer, task, data, about, "smoke" if trainer.smoke else reason, scores)
+    summary |= {"weights": selected, "seconds": book.seconds}
+    if scores:
+        _draw_and_answer(trainer, task, data, book)
+    _write(book, config, summary)
+    _print(summary, book.folder, reason, data)
+    return summary
+
+
+def _summary(
+    trainer: Trainer,
+    task: Task,
+    data: DataModule,
+    about: dict[str, Any],
+    reason: str,
+    scores: dict[str, Any],
+) -> Summary:
+    config = about["config"]
+    thresholds = {} if trainer.smoke else config["baselines"]
+    return {
         "homework": config["homework"],
         "level": config["level"],
         "data": type(data).__name__.lower(),
@@ -51,26 +72,24 @@ def end(
         "monitor": trainer.best.metric,
         "direction": trainer.best.direction,
         **(scores or {"valid": _best_value(trainer)}),
-        "weights": selected,
-        "baselines": _baselines(config["baselines"], scores, trainer.best.direction),
+        "baselines": _baselines(thresholds, scores, task),
         "steps": trainer.step,
         "epochs": round(trainer.step / trainer.steps_per_epoch, 3),
         "parameters": sum(p.numel() for p in task.parameters()),
-        "seconds": book.seconds,
         "seed": config["seed"],
         "command": about["command"],
     }
-    if scores:
-        with quietly(task, trainer.device):
-            task.report(book, data, final=True)
-        best = trainer.best
-        curves = figures.learning_curves(book.history, best.metric, best.direction)
-        book.figure("learning_curves", curves)
-        answers = predict(task, data, "test", trainer.precision)
-        data.write_answers(answers, book.folder / data.answers_name)
-    _write(book, config, summary)
-    _print(summary, book.folder, reason, data)
-    return summary
+
+
+def _draw_and_answer(trainer: Trainer, task: Task, data: DataModule, book: Logbook) -> None:
+    assert book.folder is not None
+    with quietly(task, trainer.device):
+        task.report(book, data, final=True)
+    best = trainer.best
+    curves = figures.learning_curves(book.history, best.metric, best.direction)
+    book.figure("learning_curves", curves)
+    answers = predict(task, data, "test", trainer.precision)
+    data.write_answers(answers, book.folder / data.answers_name)
 
 
 def table(rows: list[list[str]]) -> str:
@@ -102,8 +121,11 @@ def _select(trainer: Trainer, task: Task, folder: Path) -> str:
         checkpoint.save({"task": task.state_dict(), "ema": {}}, folder / AVERAGE)
         return f"average of the last {len(trainer.snapshots)} validations"
     if trainer.select == "best" and (folder / BEST).exists():
-        load_weights(task, checkpoint.load(folder / BEST))
-        return f"best on valid, of step {trainer.best.step}"
+        try:
+            load_weights(task, checkpoint.load(folder / BEST))
+            return f"best on valid, of step {trainer.best.step}"
+        except checkpoint.DamagedError as error:
+            print(f"hlml: {error}; the last weights are reported", file=sys.stderr)
     if trainer.ema:
         averaging.load(task, trainer.ema.average)
     return f"last, of step {trainer.step}"
@@ -111,9 +133,13 @@ def _select(trainer: Trainer, task: Task, folder: Path) -> str:
 
 def load_weights(task: Task, state: checkpoint.State) -> None:
     """A checkpoint's weights as they were validated: the moving average where there is one."""
-    task.load_state_dict(state["task"])
-    if state["ema"]:
-        averaging.load(task, state["ema"]["average"])
+    try:
+        task.load_state_dict(state["task"])
+        if state["ema"]:
+            averaging.load(task, state["ema"]["average"])
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"the weights are of another model than the config's: {reason}") from error
 
 
 def _scores(trainer: Trainer, task: Task, data: DataModule) -> dict[str, Any]:
@@ -131,14 +157,20 @@ def _best_value(trainer: Trainer) -> dict[str, float]:
     return {} if value is None else {trainer.best.metric: value}
 
 
-def _baselines(
-    thresholds: dict[str, Any], scores: dict[str, Any], direction: str
-) -> dict[str, Any]:
+def check_baselines(thresholds: dict[str, Any], task: Task) -> None:
+    """Their metric must be one of the task's: said before training, not after."""
+    metric = thresholds.get("metric")
+    if thresholds and metric not in task.directions:
+        known = did_you_mean(str(metric), task.directions)
+        raise UserError(f"baselines.metric: no metric {metric!r}; {known}")
+
+
+def _baselines(thresholds: dict[str, Any], scores: dict[str, Any], task: Task) -> dict[str, Any]:
     """Each level's threshold, and whether the scored split passes it."""
     split, metric = thresholds.get("split", "valid"), thresholds.get("metric", "")
-    if split not in scores:
+    if split not in scores or not thresholds:
         return {}
-    score, sign = scores[split][metric], 1 if direction == "min" else -1
+    score, sign = scores[split][metric], 1 if task.directions[metric] == "min" else -1
     levels = {
         level: {
             "threshold": thresholds[level],
@@ -215,5 +247,6 @@ def _next(summary: Summary) -> str:
         return ""
     last = level == LEVELS[-1]
     change = "model=mine" if last else f"level={LEVELS[LEVELS.index(level) + 1]}"
-    replaced = change.partition("=")[0] + "="
-    return " ".join([word for word in command.split() if not word.startswith(replaced)] + [change])
+    replaced = (change.partition("=")[0] + "=", "run_dir=", "resume=")
+    words = [word for word in shlex.split(command) if not word.startswith(replaced)]
+    return shlex.join([*words, change])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
 import shlex
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hlml.errors import UserError
 
@@ -29,7 +30,7 @@ def create(config: dict[str, Any], overrides: list[str], parent: Path | None) ->
     """A new folder: run_dir where given, else runs/hw1/<time>_<overrides>_<hash>."""
     if config["run_dir"]:
         folder = Path(config["run_dir"]).resolve()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not _may_be_used(folder, config["resume"] == "auto"):
             raise UserError(
                 f"run_dir: {folder} is not empty, and runs are never overwritten; "
                 "choose another, or go on with it by resume=auto"
@@ -44,6 +45,24 @@ def create(config: dict[str, Any], overrides: list[str], parent: Path | None) ->
         if _make(folder):
             return folder
     raise UserError(f"runs: {base} has a thousand runs of this second; clean it up")
+
+
+def _may_be_used(folder: Path, resume: bool) -> bool:
+    """Empty, or (resume=auto) left by a run that ended before its first checkpoint."""
+    if not folder.is_dir():
+        return False
+    return not any(folder.rglob("*.pt") if resume else folder.iterdir())
+
+
+def lock(folder: Path) -> IO[str]:
+    """Hold the folder until the file is closed: two processes would spoil each other's files."""
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UserError(f"{folder}: another process trains into it; wait, or stop it") from error
+    return file
 
 
 def config_hash(config: dict[str, Any]) -> str:

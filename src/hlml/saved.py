@@ -14,7 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hlml import config
+from hlml import config, signature
 from hlml.compose import trusted
 from hlml.errors import UserError, did_you_mean
 from hlml.run_folder import AVERAGE, BEST, LAST, newest
@@ -77,22 +77,31 @@ def find(args: argparse.Namespace) -> Saved:
     if not file.exists():
         kept = sorted(found.name for found in file.parent.glob("*.pt"))
         raise UserError(f"{file}: no such checkpoint; there are: {', '.join(kept) or 'none'}")
+    _refuse_its_code(file.parent)
     return Saved(file.parent, _config(file.parent / "config.yaml", args.overrides), file)
+
+
+def _refuse_its_code(folder: Path) -> None:
+    """A run folder from elsewhere may bring a homeworks/ along: none of its code is to run."""
+    home = signature.home().resolve()
+    if home.is_relative_to(folder.resolve()):
+        raise UserError(f"{home}/homeworks: would be imported from inside the run; cd to your own")
 
 
 def _config(path: Path, overrides: list[str]) -> dict[str, Any]:
     try:
-        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read, and it says what the weights are of") from error
-    known = saved if isinstance(saved, dict) else {}
+    if not isinstance(known, dict):
+        raise UserError(f"{path}: is not the config of a run")
     for override in overrides:
         name = override.split("=")[0]
         if "=" not in override or name.split(".")[0] not in known:
             raise UserError(f"{override}: write NAME=VALUE; {did_you_mean(name, known)}")
     try:
-        merged = OmegaConf.merge(OmegaConf.create(saved), OmegaConf.from_dotlist(overrides))
-    except OmegaConfBaseException as error:
+        merged = OmegaConf.merge(OmegaConf.create(known), OmegaConf.from_dotlist(overrides))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
     plain = OmegaConf.to_container(merged)
     assert isinstance(plain, dict)

@@ -14,16 +14,16 @@ from torch import nn
 
 from hlml.data import DataModule
 from hlml.data.module import to_device
+from hlml.evaluation import quietly
 from hlml.task import Progress, Task
 
 WORTH_IT = 20_000_000  # multiply-adds a forward pass, from where a second thread pays
 
 
 def available() -> int:
-    """The cores this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The cores this process may use: a container's, shared by the processes of torchrun."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def multiply_adds(module: nn.Module, forward: Any) -> int:
@@ -38,8 +38,7 @@ def multiply_adds(module: nn.Module, forward: Any) -> int:
 
     hooks = [layer.register_forward_hook(add) for layer in module.modules()]
     try:
-        with torch.no_grad(), torch.random.fork_rng():
-            forward()
+        forward()
     finally:
         for hook in hooks:
             hook.remove()
@@ -58,9 +57,12 @@ def choose_threads(
     if count is not None:
         torch.set_num_threads(count)
         return f"{count} ({reason})"
+    if data.device.type != "cpu":
+        return f"{torch.get_num_threads()} (the GPU computes)"
     rows = data.rows("train").batch(data.rows_of(0, 1)[0], 0)
     batch, start = to_device(rows, data.device), Progress(0, 1)
-    work = multiply_adds(task, lambda: task.training_step(batch, phase, start))
+    with quietly(task, data.device):  # a forward pass in training would move batch-norm statistics
+        work = multiply_adds(task, lambda: task.training_step(batch, phase, start))
     count = available() if work >= WORTH_IT else 1
     torch.set_num_threads(count)
     return f"{count} of {available()} ({work / 1e6:.1f} M multiply-adds a batch)"

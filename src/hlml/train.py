@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import random
 import sys
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from hlml import __version__, checkpoint, distributed, overfit, report, run_folder
-from hlml.build import build
+from hlml.build import build, expect
 from hlml.data import DataModule
 from hlml.errors import UserError
 from hlml.journal import columns
 from hlml.logbook import Logbook
+from hlml.phase import Phase
+from hlml.signals import StopRequest
 from hlml.task import Task
 from hlml.trainer import Trainer
 
@@ -35,38 +39,43 @@ def train(config: Config, overrides: list[str], parent: Path | None = None) -> C
     folder = folder or _new_folder(config, overrides, parent)
     about = {"config": config, "command": command, "version": __version__}
     first, step = distributed.rank() == 0, state["step"] if state else 0
+    held = run_folder.lock(folder) if first else nullcontext()
     book = Logbook(folder if first else None, columns(trainer.phases, task), step)
     try:
-        if first and state is None:
-            report.begin(book, about)
-        reason = trainer.fit(task, data, book, state, about)
-        distributed.leave()
-        summary = report.end(trainer, task, data, book, about, reason)
+        with held, closing(book):
+            if first and state is None:
+                report.begin(book, about)
+            reason = trainer.fit(task, data, book, state, about)
+            distributed.leave()
+            with StopRequest() as late:  # the report is short: it is finished, and then we go
+                summary = report.end(trainer, task, data, book, about, reason)
     except Exception as error:
         error.run_folder = folder  # type: ignore[attr-defined]
         raise
-    finally:
-        book.close()
-    if trainer.stop and trainer.stop.number:
-        sys.exit(128 + trainer.stop.number)
+    number = late.number or (trainer.stop.number if trainer.stop else 0)
+    if number:
+        sys.exit(128 + number)
     return summary
 
 
 def assemble(config: Config) -> tuple[DataModule, Task, Trainer]:
     """Build everything a run needs; what does not fit together is said here, before any folder."""
     data, task = build_task(config)
-    phases = {name: build(phase) for name, phase in config["phases"].items()}
-    trainer: Trainer = build(config["trainer"])(phases=phases)
+    trust = tuple(config["trust"])
+    phases = {n: expect(build(p, trust), Phase, f"phases.{n}") for n, p in config["phases"].items()}
+    trainer: Trainer = expect(build(config["trainer"], trust)(phases=phases), Trainer, "trainer")
     trainer.watch(task)
+    report.check_baselines(config["baselines"], task)
     return data, task, trainer
 
 
 def build_task(config: Config) -> tuple[DataModule, Task]:
     """Data, then a model of the data's sizes, then the task around both."""
     seed_all(config["seed"])
-    data: DataModule = build(config["data"])
-    model = build(config["model"])(**data.sizes())
-    return data, build(config["task"])(model=model, data=data)
+    trust = tuple(config["trust"])
+    data: DataModule = expect(build(config["data"], trust), DataModule, "data")
+    model = expect(build(config["model"], trust)(**data.sizes()), nn.Module, "model")
+    return data, expect(build(config["task"], trust)(model=model, data=data), Task, "task")
 
 
 def seed_all(seed: int) -> None:

@@ -7,6 +7,7 @@ A supervised task has one phase, a WGAN two: the loop does not know the differen
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from contextlib import closing
 from dataclasses import asdict
@@ -16,9 +17,9 @@ import torch
 
 from hlml import averaging, checkpoint, distributed, faults
 from hlml.data import DataModule
-from hlml.errors import UserError, did_you_mean
+from hlml.errors import UserError
 from hlml.evaluation import autocast, choose_device, evaluate, quietly
-from hlml.journal import Best, Journal, ProgressBar
+from hlml.journal import Best, Journal, ProgressBar, watch
 from hlml.logbook import Logbook
 from hlml.phase import Phase
 from hlml.run_folder import BEST, LAST
@@ -73,6 +74,7 @@ class Trainer:
         self.device = choose_device(device)
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
             torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.benchmark = False
         distributed.start(self.device)
@@ -85,9 +87,7 @@ class Trainer:
         state: checkpoint.State | None = None,
         about: checkpoint.State | None = None,
     ) -> str:
-        """Train from the start or from a checkpoint's `state`; return why it ended.
-
-        `about` (the config) is kept in every checkpoint."""
+        """Train from the start or from `state`; return why it ended. Checkpoints keep `about`."""
         self.start(task, data, state)
         self.book, self.about = book, about or {}
         self.bar = ProgressBar(self.total_steps, self.step, quiet=book.folder is None)
@@ -161,25 +161,28 @@ class Trainer:
         if phase.needs_norm or self.journal.wants_norm(name):
             self._look_at_gradients(name, phase, window)
         self.skips = 0 if phase.update(self.journal.norms[name]) else self.skips + 1
+        if self.skips > MOST_SKIPS:
+            raise self._fault("gradient", name, window)
         self.journal.note(name, total.item() if on_cpu else total)
 
     def _look_at_gradients(self, name: str, phase: Phase, window: list[Batch]) -> None:
-        """Take their norm; a few fp16 overflows are the loss scale's business, the rest is ours."""
+        """Take their norm; an fp16 overflow is the loss scale's business, a few times in a row."""
         norm = phase.unscale()
-        few = phase.scaler is not None and self.skips < MOST_SKIPS
-        if self.device.type == "cpu" and not few and not math.isfinite(norm.item()):
+        if self.device.type == "cpu" and not phase.scaler and not math.isfinite(norm.item()):
             raise self._fault("gradient", name, window)
         self.journal.norms[name] = norm
 
     def _fault(self, what: str, name: str, window: list[Batch]) -> faults.NonFiniteError:
         rows = [self.data.rows_of(n, self.accumulate) for n in (max(0, self.step - 1), self.step)]
-        position = Progress(self.step, self.total_steps)
-        return faults.NonFiniteError(faults.explain(what, self.task, name, window, rows, position))
+        at = Progress(self.step, self.total_steps)
+        with autocast(self.device, self.precision):
+            return faults.NonFiniteError(faults.explain(what, self.task, name, window, rows, at))
 
     def _after_step(self) -> None:
         """Log, validate and save, each when its turn has come."""
         last = self.step == self.total_steps
         if self.step % self.log_every == 0 or last:
+            faults.look_back(self.journal.losses, self.step, self.data, self.accumulate)
             self.book.scalars(self.step, self.journal.take(self.step))
             self.bar.step(self.step, self.journal.train_loss)
         if self.step % self.interval == 0 or last:
@@ -197,8 +200,8 @@ class Trainer:
             if metrics is None:  # a signal: the resumed run begins with this validation
                 return
             if self.average_last:
-                copy = {name: t.cpu().clone() for name, t in averaging.floats(self.task).items()}
-                self.snapshots.append(copy)
+                weights = averaging.weights_of(self.task)
+                self.snapshots.append({name: w.cpu().clone() for name, w in weights.items()})
             if self.book.folder:
                 with quietly(self.task, self.device):
                     self.task.report(self.book, self.data, final=False)
@@ -208,9 +211,9 @@ class Trainer:
             phase.schedule.observe(self.best.signed(metrics[self.best.metric]))
         self._save(best=better)
         value = f"valid {self.best.metric} {metrics[self.best.metric]:.5g}"
-        place = f"epoch {self.step / self.steps_per_epoch:g}/{self.epochs}  step {self.step}"
-        loss, mark = f"train loss {self.journal.train_loss:.4g}", "  (best)" if better else ""
-        self.bar.validation(f"{place}  {loss}  {value}{mark}  {self.book.seconds:.1f} s", value)
+        place = f"epoch {self.step / self.steps_per_epoch:.4g}/{self.epochs}  step {self.step}"
+        loss, mark = self.journal.shown_loss(), "  (best)" if better else ""
+        self.bar.validation(f"{place}{loss}  {value}{mark}  {self.book.seconds:.1f} s", value)
 
     def _reason_to_stop(self) -> str:
         """Why the loop ends here, or nothing."""
@@ -244,11 +247,7 @@ class Trainer:
         if task.parts().keys() != self.phases.keys():
             parts = sorted(task.parts())
             raise UserError(f"phases: the task has parts {parts}, the config {sorted(self.phases)}")
-        known = task.directions
-        metric = self.monitor or next(iter(known))
-        if metric not in known:
-            raise UserError(f"trainer.monitor: no metric {metric!r}; {did_you_mean(metric, known)}")
-        self.best = Best(metric, known[metric])
+        self.best = watch(self.monitor, task)
 
     def _bind(self) -> None:
         """Give each phase its part of the task."""

@@ -13,6 +13,7 @@ def find_files(
     names: tuple[str, ...], root: Path, folder: str, source: str
 ) -> list[tuple[str, bytes]]:
     """Where each file is and what it holds; looked for in root, root/folder, then zips of both."""
+    root = root.expanduser()
     found = {name: _find(name, [root, root / folder]) for name in names}
     missing = [name for name, place in found.items() if place is None]
     if missing:

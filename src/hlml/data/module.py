@@ -144,9 +144,9 @@ class DataModule(ABC):
             rank, world = distributed.rank(), distributed.world()
             keys = ((rows[rank::world], epoch) for rows, epoch in keys if len(rows) > rank)
         source = self._on_device(split)
-        if self.workers == 0:
+        if self.workers == 0 or (split != "train" and isinstance(source, TensorRows)):
             home = self.device if source is not self.rows(split) else torch.device("cpu")
-            return (to_device(source.batch(rows.to(home), n), self.device) for rows, n in keys)
+            return (to_device(source.batch(_to(rows, home), n), self.device) for rows, n in keys)
         loader = DataLoader(
             _Fetch(source),
             sampler=keys,
@@ -169,6 +169,11 @@ class DataModule(ABC):
         return self._placed[split]
 
 
+def _to(rows: Tensor, device: torch.device) -> Tensor:
+    """Row numbers on the device, from pinned memory: a plain copy would make the GPU wait."""
+    return rows if device.type == "cpu" else rows.pin_memory().to(device, non_blocking=True)
+
+
 class _Fetch(Dataset[Batch]):
     """What DataLoader workers index: a key is a whole batch, so nothing is collated row by row."""
 
@@ -181,9 +186,9 @@ class _Fetch(Dataset[Batch]):
 
 
 def _ignore_signals(worker: int) -> None:
-    """Ctrl-C reaches workers too: the main process alone decides what happens then."""
+    """Signals to a process group reach workers too: the main process alone decides what follows."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

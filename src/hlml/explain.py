@@ -19,8 +19,6 @@ SURROUNDINGS |= {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR}
 
 def explain(error: BaseException, trust: tuple[str, ...] = ()) -> tuple[str, int]:
     """The text for stderr and the exit code."""
-    while type(error).__name__ == "InstantiationException" and error.__cause__:
-        error = error.__cause__
     if isinstance(error, UserError):
         return one_line(error), 2
     if isinstance(error, SyntaxError) and not _ours(error.filename):

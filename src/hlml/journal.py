@@ -81,7 +81,7 @@ class Journal:
                 values[train_name(name, "lr")] = phase.current_lr
                 values[train_name(name, "grad_norm")] = self.norms[name].item()
                 self.losses[name] = []
-        self.train_loss = next(iter(values.values()), self.train_loss)
+        self.train_loss = values.get(train_name(next(iter(self.phases)), "loss"), self.train_loss)
         before, self._since = self._since, (step, time.perf_counter())
         seconds = self._since[1] - before[1]
         return {**values, "train/steps_per_second": (step - before[0]) / seconds}

@@ -12,9 +12,8 @@ def main(argv: list[str]) -> int:
     from hlml.evaluation import evaluate
     from hlml.report import scores_table
 
-    precision = run.config["trainer"].get("precision", "fp32")
     scores = {
-        split: evaluate(task, data, split, precision)
+        split: evaluate(task, data, split, run.precision)
         for split in ("valid", "test")
         if data.has_labels(split)
     }

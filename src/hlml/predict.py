@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     from hlml.evaluation import predict
 
     output = Path(args.output) if args.output else run.folder / data.answers_name
-    answers = predict(task, data, "test", run.config["trainer"].get("precision", "fp32"))
+    answers = predict(task, data, "test", run.precision)
     try:
         data.write_answers(answers, output)
     except OSError as error:

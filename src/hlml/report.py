@@ -15,12 +15,13 @@ from hlml import averaging, checkpoint, figures
 from hlml.data import DataModule, Split
 from hlml.errors import UserError, did_you_mean
 from hlml.evaluation import evaluate, predict, quietly
+from hlml.levels import ORDER
 from hlml.logbook import Logbook
 from hlml.run_folder import AVERAGE, BEST, flatten
+from hlml.runs import aligned
 from hlml.task import Task
 from hlml.trainer import Trainer
 
-LEVELS = ["simple", "medium", "strong", "boss"]
 Summary = dict[str, Any]
 
 
@@ -92,25 +93,11 @@ def _draw_and_answer(trainer: Trainer, task: Task, data: DataModule, book: Logbo
     data.write_answers(answers, book.folder / data.answers_name)
 
 
-def table(rows: list[list[str]]) -> str:
-    """Rows of words as aligned columns: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(w.rjust(n) for w, n in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    )
-
-
 def scores_table(summary: Summary) -> str:
     splits = [split for split in ("valid", "test") if split in summary]
     names = list(summary[splits[0]])
     rows = [[s, *(f"{summary[s][name]:.5g}" for name in names)] for s in splits]
-    return table([["", *names], *rows])
+    return "\n".join(aligned([["", *names], *rows], str.rjust))
 
 
 def _select(trainer: Trainer, task: Task, folder: Path) -> str:
@@ -176,7 +163,7 @@ def _baselines(thresholds: dict[str, Any], scores: dict[str, Any], task: Task) -
             "threshold": thresholds[level],
             "passed": bool(sign * score <= sign * thresholds[level]),
         }
-        for level in LEVELS
+        for level in ORDER
         if level in thresholds
     }
     return {"split": split, "metric": metric, **levels}
@@ -222,7 +209,7 @@ def _print(summary: Summary, folder: Path, reason: str, data: DataModule) -> Non
         return
     print(f"weights:  {summary['weights']}\n\n{scores_table(summary)}\n")
     base = summary["baselines"]
-    for level in LEVELS:
+    for level in ORDER:
         if level in base:
             score, threshold = summary[base["split"]][base["metric"]], base[level]["threshold"]
             verdict = "passed" if base[level]["passed"] else f"{abs(score - threshold):.4g} to go"
@@ -243,10 +230,10 @@ def _shown(folder: Path) -> Path:
 def _next(summary: Summary) -> str:
     """The next level, or the student's own model after the last."""
     level, command = summary["level"], str(summary["command"])
-    if level not in LEVELS:
+    if level not in ORDER:
         return ""
-    last = level == LEVELS[-1]
-    change = "model=mine" if last else f"level={LEVELS[LEVELS.index(level) + 1]}"
+    last = level == ORDER[-1]
+    change = "model=mine" if last else f"level={ORDER[ORDER.index(level) + 1]}"
     replaced = (change.partition("=")[0] + "=", "run_dir=", "resume=")
     words = [word for word in shlex.split(command) if not word.startswith(replaced)]
     return shlex.join([*words, change])

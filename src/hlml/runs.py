@@ -8,7 +8,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -180,10 +180,20 @@ def print_table(rows: list[dict[str, str]]) -> None:
     """Columns as wide as they need to be; a column is there when a row has it."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = [names, *([_plain(row.get(name, "")) for name in names] for row in rows)]
+    for line in aligned(table, str.ljust):
+        print(line)
+
+
+def aligned(table: list[list[str]], align: Callable[[str, int], str]) -> list[str]:
+    """Lines of columns as wide as they need to be: the first to the left, the others by `align`."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+    return [
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [align(cell, width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for line in table
+    ]
 
 
 def _plain(text: str) -> str:

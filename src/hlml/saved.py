@@ -34,6 +34,11 @@ class Saved:
     config: dict[str, Any]
     checkpoint: Path
 
+    @property
+    def precision(self) -> str:
+        """What it was trained in, and is scored in."""
+        return str(self.config["trainer"].get("precision", "fp32"))
+
     def open(self) -> tuple[DataModule, Task]:
         """The data, and the task with the checkpoint's weights, on the device the config names."""
         from hlml import checkpoint

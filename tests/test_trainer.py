@@ -20,6 +20,7 @@ from hlml.data import DataModule, TensorRows
 from hlml.errors import UserError
 from hlml.faults import NonFiniteError
 from hlml.phase import Phase
+from hlml.report import load_weights
 from hlml.schedules import Cosine
 from hlml.task import Progress, Task
 from hlml.trainer import Trainer
@@ -374,3 +375,47 @@ def test_the_first_step_does_without_dynamo() -> None:
         "assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+
+
+def test_a_phase_leaves_the_other_parts_alone(tmp_path: Path) -> None:
+    """No gradient is taken for the critic while the generator learns, and none is left behind."""
+    task = toys.Game()
+    seen: dict[str, list[bool]] = {}
+
+    def look(phase: str) -> None:
+        seen[phase] = [weight.grad is not None for weight in task.parameters()]
+
+    task.after_update = look  # type: ignore[method-assign]
+    toys.fit(None, task, toys.Points(), toys.two_phases())
+    parts = {name: len(list(part.parameters())) for name, part in task.parts().items()}
+    assert seen["generator"] == [True] * parts["generator"] + [False] * parts["critic"]
+    assert seen["critic"] == [False] * parts["generator"] + [True] * parts["critic"]
+    assert all(weight.requires_grad for weight in task.parameters())
+
+
+def test_a_weight_that_was_frozen_stays_frozen() -> None:
+    task = toys.Game()
+    task.critic[0].weight.requires_grad_(False)
+    before = task.critic[0].weight.clone()
+    toys.fit(None, task, toys.Points(), toys.two_phases(), epochs=1)
+    assert not task.critic[0].weight.requires_grad
+    # clipping moves it once, learning never does
+    assert torch.equal(task.critic[0].weight, before.clamp(-task.clip, task.clip))
+
+
+def test_only_the_averaged_part_is_averaged(tmp_path: Path) -> None:
+    class Half(toys.Game):
+        def averaged(self) -> nn.Module:
+            return self.generator
+
+    task = Half()
+    trainer = toys.fit(tmp_path, task, toys.Points(), toys.two_phases(), ema=0.9)
+    assert trainer.ema is not None
+    assert set(trainer.ema.average) == {name for name, _ in task.generator.named_parameters()}
+    state = checkpoint.load(tmp_path / "last.pt")
+    live = {k: v for k, v in state["task"].items() if k.startswith("critic")}
+    load_weights(task, state)
+    for name, value in task.state_dict().items():
+        if name in live:
+            assert torch.equal(value, live[name])
+    assert torch.equal(task.generator[0].weight, state["ema"]["average"]["0.weight"])

@@ -18,7 +18,8 @@ from hlml.errors import UserError
 from hlml.signature import Signature
 
 Node = dict[str, Any]
-GROUPS = ("data", "model", "task", "optimizer", "scheduler", "phases", "trainer")
+GROUPS = ("augment", "data", "model", "task", "optimizer", "scheduler", "phases", "trainer")
+OPTIONAL = {"augment": "data"}  # a group that may be empty: the group that takes it
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Root:
     scheduler: dict[str, Any]
     phases: dict[str, Any]
     trainer: dict[str, Any]
+    augment: dict[str, Any] | None = None
     level: str | None = None
     seed: int = 0
     run_dir: str | None = None
@@ -69,11 +71,15 @@ def _each(names: str, allowed: Range) -> dict[str, Range]:
 RANGES = {
     **_each("lr clip_norm clip delta factor", Range(0, low_out=True)),
     **_each("weight_decay eps l1 l2 threshold lr_decay end warmup", Range(0)),
-    **_each("workers layers overfit average_last gap", Range(0)),
+    **_each("workers layers overfit average_last gap pad unlabelled_ratio", Range(0)),
     **_each("batch_size epochs accumulate width heads patience top lags threads", Range(1)),
     **_each("every validate_every save_every log_every valid_days valid_windows", Range(1)),
     **_each("momentum betas dropout", Range(0, 1, high_out=True)),
     **_each("alpha dampening label_smoothing", Range(0, 1)),
+    **_each("shift mixup brightness contrast saturation", Range(0)),
+    "rotation": Range(0, 180),
+    "zoom": Range(0, 1, high_out=True),
+    "cutout": Range(0, 1),
     "ema": Range(0, 1, low_out=True, high_out=True),
     "seed": Range(0, 2**32 - 1),
 }
@@ -147,14 +153,18 @@ class _Check:
             if name not in self.config and name not in GROUPS:
                 raise UserError(f"{name}: cannot be left out")
         self._arguments({key: self.config[key] for key in self.config if key not in GROUPS}, "")
-        for group in self.groups:
+        for group in sorted(self.groups, key=OPTIONAL.__contains__):
             self._chosen(group)
         for group in self.groups:
-            self._node(self.config[group], group)
+            self._node(self.config.get(group), group)
         self._node({key: self.config[key] for key in self.config if key not in GROUPS}, "")
 
     def _chosen(self, group: str) -> None:
         node = self.config.get(group)
+        if group in OPTIONAL:
+            if node is None:
+                return
+            self._taken(group, OPTIONAL[group])
         members = {group: node}
         if group == "phases" and isinstance(node, dict) and node:
             members = {f"phases.{name}": member for name, member in node.items()}
@@ -164,6 +174,12 @@ class _Check:
             close = difflib.get_close_matches(path, set(members) - {path}, 1)
             hint = f"did you mean {close[0]}?" if close else f"choose one: {group}=NAME"
             raise UserError(f"{path}: {'no such option' if close else 'nothing chosen'}; {hint}")
+
+    def _taken(self, group: str, user: str) -> None:
+        """What was chosen must have an effect."""
+        if group not in _read(self.config[user], self.trust).parameters:
+            target = self.config[user]["_target_"]
+            raise UserError(f"{group}: {user} is a {target}, which takes none; leave it out")
 
     def _node(self, node: object, path: str) -> None:
         if isinstance(node, dict):

@@ -37,6 +37,12 @@ class Best:
     step: int = 0
     stale: int = 0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.metric} was best ({self.value:.5g}) at step {self.step}, "
+            f"and {self.stale} validations brought nothing better"
+        )
+
     def signed(self, value: float) -> float:
         """The value, turned so that lower is better."""
         return value if self.direction == "min" else -value

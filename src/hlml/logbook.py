@@ -6,6 +6,7 @@ Processes other than the first get a `Logbook(None)`: it takes every call and wr
 from __future__ import annotations
 
 import csv
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from hlml.run_folder import flatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 Scalars = dict[str, float]
@@ -91,6 +93,30 @@ class Logbook:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
         self.image(name, path)
+
+    def picture(self, name: str, pixels: Any) -> None:
+        """Keep pixels (H, W) or (H, W, 3) uint8 as figures/NAME.png and in TensorBoard."""
+        import numpy as np
+        from PIL import Image
+
+        if self.folder is None:
+            return
+        path = self.folder / "figures" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(pixels)).save(path)
+        self.image(name, path)
+
+    def embedding(self, name: str, vectors: Tensor, labels: list[str], pictures: Tensor) -> None:
+        """Vectors (N, D) for TensorBoard's projector, each with a label and its picture.
+
+        `pictures` (N, C, S, S) uint8 are what the points are drawn as.
+        """
+        if self.folder is None or self.writer is None:
+            return
+        # where TensorBoard puts it: a run that is resumed at its end would find it there
+        shutil.rmtree(self.folder / f"{self.step:05}" / name, ignore_errors=True)
+        colour = pictures.expand(-1, 3, -1, -1).float().cpu() / 255
+        self.writer.add_embedding(vectors.float().cpu(), labels, colour, self.step, name)
 
     def image(self, name: str, path: Path) -> None:
         """Show a picture that lies on disk in TensorBoard."""

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from hlml.data import DataModule
+from hlml.errors import UserError
 from hlml.schedules import Constant
 from hlml.task import Task
 from hlml.trainer import Trainer
@@ -16,6 +17,8 @@ NEAR_ZERO = 0.01  # of the first loss
 
 def check(trainer: Trainer, task: Task, data: DataModule) -> dict[str, Any]:
     """Train on the first batches alone until the loss is near zero; print the verdict."""
+    if len(trainer.phases) > 1:
+        raise UserError("trainer.overfit: in a game neither loss falls to zero; leave it at 0")
     trainer.start(task, data)
     for phase in trainer.phases.values():
         phase.schedule, phase.every = Constant(), 1  # the run's own is made for the run's length

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,6 +41,28 @@ def total_norm(gradients: list[Tensor]) -> Tensor:
         return torch.as_tensor(torch.nn.utils.get_total_norm(gradients))
     norm: Tensor = vector_norm(torch.stack([vector_norm(g) for g in gradients]))
     return norm
+
+
+def weights_of_others(parts: dict[str, nn.Module], name: str) -> list[nn.Parameter]:
+    """The weights that learn in other phases only."""
+    own = {id(weight) for weight in parts[name].parameters()}
+    others = [weight for part in parts.values() for weight in part.parameters()]
+    return [weight for weight in others if weight.requires_grad and id(weight) not in own]
+
+
+@contextmanager
+def frozen(weights: list[nn.Parameter]) -> Iterator[None]:
+    """Gradients pass through these weights and are not taken for them.
+
+    A generator learns through its critic: half of that backward pass would be thrown away.
+    """
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
 
 
 class Phase:

@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-from hlml import averaging, checkpoint, figures
+from hlml import averaging, checkpoint
 from hlml.data import DataModule, Split
 from hlml.errors import UserError, did_you_mean
 from hlml.evaluation import evaluate, predict, quietly
+from hlml.figures.curves import learning_curves
 from hlml.levels import ORDER
 from hlml.logbook import Logbook
 from hlml.run_folder import AVERAGE, BEST, flatten
@@ -51,7 +52,7 @@ def end(
     if scores:
         _draw_and_answer(trainer, task, data, book)
     _write(book, config, summary)
-    _print(summary, book.folder, reason, data)
+    _print(summary, book.folder, reason, task.answers_name(data))
     return summary
 
 
@@ -87,10 +88,10 @@ def _draw_and_answer(trainer: Trainer, task: Task, data: DataModule, book: Logbo
     with quietly(task, trainer.device):
         task.report(book, data, final=True)
     best = trainer.best
-    curves = figures.learning_curves(book.history, best.metric, best.direction)
+    curves = learning_curves(book.history, best.metric, best.direction)
     book.figure("learning_curves", curves)
     answers = predict(task, data, "test", trainer.precision)
-    data.write_answers(answers, book.folder / data.answers_name)
+    task.write_answers(answers, data, book.folder / task.answers_name(data))
 
 
 def scores_table(summary: Summary) -> str:
@@ -114,7 +115,7 @@ def _select(trainer: Trainer, task: Task, folder: Path) -> str:
         except checkpoint.DamagedError as error:
             print(f"hlml: {error}; the last weights are reported", file=sys.stderr)
     if trainer.ema:
-        averaging.load(task, trainer.ema.average)
+        averaging.load(task.averaged(), trainer.ema.average)
     return f"last, of step {trainer.step}"
 
 
@@ -123,7 +124,7 @@ def load_weights(task: Task, state: checkpoint.State) -> None:
     try:
         task.load_state_dict(state["task"])
         if state["ema"]:
-            averaging.load(task, state["ema"]["average"])
+            averaging.load(task.averaged(), state["ema"]["average"])
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the weights are of another model than the config's: {reason}") from error
@@ -200,7 +201,7 @@ def _choices(config: dict[str, Any]) -> dict[str, Any]:
     return choices
 
 
-def _print(summary: Summary, folder: Path, reason: str, data: DataModule) -> None:
+def _print(summary: Summary, folder: Path, reason: str, answers: str) -> None:
     """The last lines a student reads."""
     print(f"\n{reason} after {summary['epochs']:g} epochs, {summary['seconds']:.1f} s")
     if reason == "interrupted":
@@ -216,7 +217,7 @@ def _print(summary: Summary, folder: Path, reason: str, data: DataModule) -> Non
             print(f"{level:<8}{base['split']} {base['metric']} {threshold:<10g}{verdict}")
     where = _shown(folder)
     print(f"\nrun       {where}\npictures  {where}/figures")
-    print(f"answers   {where}/{data.answers_name}\nlook      make tensorboard")
+    print(f"answers   {where}/{answers}\nlook      make tensorboard")
     if hint := _next(summary):
         print(f"next      {hint}")
 

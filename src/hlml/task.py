@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hlml.data import DataModule
     from hlml.logbook import Logbook
 
@@ -35,6 +37,10 @@ class Task(nn.Module, ABC):
         """What is optimised, by phase. Two entries make it a game (WGAN: critic and generator)."""
         return {"main": self}
 
+    def averaged(self) -> nn.Module:
+        """Whose weights `trainer.ema` averages; a GAN's samples come from an averaged generator."""
+        return self
+
     def items(self, batch: Batch) -> int:
         """How many things (rows, real frames, target tokens) this batch's losses are means over."""
         return len(batch[0])
@@ -57,6 +63,14 @@ class Task(nn.Module, ABC):
 
     def after_update(self, phase: str) -> None:
         """Called when `phase`'s weights have changed (WGAN clips here)."""
+
+    def answers_name(self, data: DataModule) -> str:
+        """The file that is handed in: the data set's, unless the answers are of another kind."""
+        return data.answers_name
+
+    def write_answers(self, answers: list[Any], data: DataModule, path: Path) -> None:
+        """Write the answers for the test split as that file."""
+        data.write_answers(answers, path)
 
     def report(self, book: Logbook, data: DataModule, final: bool) -> None:
         """Pictures and sentences for the log book: after each validation, and once at the end."""

@@ -21,7 +21,7 @@ from hlml.errors import UserError
 from hlml.evaluation import autocast, choose_device, evaluate, quietly
 from hlml.journal import Best, Journal, ProgressBar, watch
 from hlml.logbook import Logbook
-from hlml.phase import Phase
+from hlml.phase import Phase, frozen, weights_of_others
 from hlml.run_folder import BEST, LAST
 from hlml.signals import StopRequest
 from hlml.task import Batch, Progress, Task
@@ -116,7 +116,8 @@ class Trainer:
         self._plan()
         self.watch(task)
         self._bind()
-        self.ema = averaging.MovingAverage(task, self.ema_decay) if self.ema_decay else None
+        averaged, decay = task.averaged(), self.ema_decay
+        self.ema = averaging.MovingAverage(averaged, decay) if decay else None
         self.snapshots: deque[averaging.Weights] = deque(maxlen=self.average_last)
         self.journal = Journal(self.phases, self.device)
         self.skips, self.pending = 0, False
@@ -132,7 +133,8 @@ class Trainer:
         position = Progress(self.step, self.total_steps)
         for name, phase in self.phases.items():
             if phase.due(self.step):
-                self._update(name, phase, window, position)
+                with frozen(self.others[name]):
+                    self._update(name, phase, window, position)
                 self.task.after_update(name)
         if self.ema:
             self.ema.update()
@@ -193,7 +195,7 @@ class Trainer:
     def _validate(self) -> None:
         """Score the valid split, keep the best, tell the schedules, save."""
         self.book.step = self.step
-        with averaging.using(self.task, self.ema.average if self.ema else None):
+        with averaging.using(self.task.averaged(), self.ema.average if self.ema else None):
             most = 2 if self.smoke else None
             metrics = evaluate(self.task, self.data, "valid", self.precision, most, self._stopping)
             self.pending = metrics is None
@@ -222,10 +224,7 @@ class Trainer:
         if self.step >= self.total_steps:
             return "finished"
         if self.patience is not None and self.best.stale >= self.patience:
-            return (
-                f"early stop: {self.best.metric} was best ({self.best.value:.5g}) at step "
-                f"{self.best.step}, and {self.best.stale} validations brought nothing better"
-            )
+            return f"early stop: {self.best}"
         return ""
 
     def _stopping(self) -> bool:
@@ -256,6 +255,7 @@ class Trainer:
             for child in self.task.children():
                 child.compile()  # in place: torch.compile(child) would rename its weights
         self.weights = [p for part in parts.values() for p in part.parameters()]
+        self.others = {name: weights_of_others(parts, name) for name in parts}
         self.steps = {n: distributed.training_step(self.task, n, p) for n, p in parts.items()}
         for name, part in parts.items():
             scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None

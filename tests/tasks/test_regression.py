@@ -13,9 +13,9 @@ from sklearn import metrics as reference
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml import figures
 from hlml.data.births import Births
 from hlml.errors import UserError
+from hlml.figures import curves
 from hlml.models.piecewise import Linear, Piecewise
 from hlml.task import Progress
 from hlml.tasks.regression import Regression
@@ -180,8 +180,8 @@ def test_learning_curves_take_rows_with_gaps() -> None:
         {"step": 3.0, "train/loss": float("nan")},
         {"step": 4.0, "valid/loss": 0.4, "valid/rmse": 600.0},
     ]
-    losses, scores = figures.learning_curves(rows, "rmse").axes
+    losses, scores = curves.learning_curves(rows, "rmse").axes
     assert list(losses.get_lines()[-1].get_xdata()) == [2.0, 4.0]
     assert list(scores.get_lines()[0].get_ydata()) == [700.0, 600.0]
     assert np.asarray(scores.collections[0].get_offsets()).tolist() == [[4.0, 600.0]]
-    assert figures.learning_curves([], "rmse").axes
+    assert curves.learning_curves([], "rmse").axes

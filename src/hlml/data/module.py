@@ -12,7 +12,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +38,14 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
     def batch(self, rows: Tensor, epoch: int) -> Batch: ...
+
+
+@runtime_checkable
+class HeldRows(Rows, Protocol):
+    """Rows that may lie in memory: `bytes` says how much of it (inf: they do not)."""
+
+    def bytes(self) -> float: ...
+    def to(self, device: torch.device) -> Rows: ...
 
 
 class TensorRows:
@@ -144,7 +152,7 @@ class DataModule(ABC):
             rank, world = distributed.rank(), distributed.world()
             keys = ((rows[rank::world], epoch) for rows, epoch in keys if len(rows) > rank)
         source = self._on_device(split)
-        if self.workers == 0 or (split != "train" and isinstance(source, TensorRows)):
+        if self.workers == 0 or (split != "train" and is_held(source)):
             home = self.device if source is not self.rows(split) else torch.device("cpu")
             return (to_device(source.batch(_to(rows, home), n), self.device) for rows, n in keys)
         loader = DataLoader(
@@ -161,7 +169,7 @@ class DataModule(ABC):
     def _on_device(self, split: Split) -> Rows:
         """The split's rows, moved to the device (and kept there) when they are tensors that fit."""
         rows = self.rows(split)
-        if self.device.type == "cpu" or self.workers or not isinstance(rows, TensorRows):
+        if self.device.type == "cpu" or self.workers or not is_held(rows):
             return rows
         if split not in self._placed:
             fits = rows.bytes() < torch.cuda.mem_get_info(self.device)[0] / 4
@@ -191,6 +199,10 @@ def _ignore_signals(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def is_held(rows: Rows) -> TypeGuard[HeldRows]:
+    return isinstance(rows, HeldRows) and math.isfinite(rows.bytes())
+
+
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move every tensor of a (possibly nested) batch; on the CPU there is nothing to do."""
     if device.type == "cpu":
@@ -199,6 +211,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return batch.to(device, non_blocking=True)
     if isinstance(batch, dict):
         return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):  # a NamedTuple
+        return type(batch)(*(to_device(value, device) for value in batch))
     if isinstance(batch, list | tuple):
         return type(batch)(to_device(value, device) for value in batch)
     return batch

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml import figures
 from hlml.data.module import DataModule
 from hlml.data.table import Table
 from hlml.errors import UserError
+from hlml.figures import regression as figures
 from hlml.models import kinks
 from hlml.task import Batch, Progress, Task
 

@@ -1,0 +1,60 @@
+"""Learning curves, of any task."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hlml.figures import style
+from hlml.figures.style import BLUE, INK, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABELS = {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+
+
+def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min") -> Figure:
+    """Losses, and below them the watched metric, over the steps of metrics.csv's `rows`."""
+    figure = style.figure(8.4, 6.2)
+    name = LABELS.get(metric, metric)
+    losses = style.axes(figure.add_subplot(2, 1, 1), "Learning curves", "", "loss")
+    scores = style.axes(
+        figure.add_subplot(2, 1, 2, sharex=losses), "", "step", f"validation {name}"
+    )
+    training, validation = _series(rows, "train/loss"), _series(rows, "valid/loss")
+    losses.plot(*training, color=BLUE, lw=0.8, alpha=0.35)
+    losses.plot(training[0], _smooth(training[1]), color=BLUE, lw=1.8, label="training")
+    losses.plot(*validation, color=ORANGE, lw=1.8, label="validation")
+    steps, values = _series(rows, f"valid/{metric}")
+    scores.plot(steps, values, color=ORANGE, lw=1.8)
+    if values:
+        at = values.index(min(values) if best == "min" else max(values))
+        label = f"best: {values[at]:.4g} at step {steps[at]:.0f}"
+        scores.scatter(steps[at], values[at], s=44, color="white", ec=INK, zorder=3, label=label)
+        style.legend(scores)
+    _zoom(losses, training[1] + validation[1])
+    _zoom(scores, values)
+    style.legend(losses)
+    losses.tick_params(labelbottom=False)
+    return figure
+
+
+def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
+    """Steps and values of the rows that have a finite value of `key`."""
+    have = [(row["step"], row[key]) for row in rows if math.isfinite(row.get(key, math.nan))]
+    return [step for step, _ in have], [value for _, value in have]
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """Each value averaged with its neighbours, a fiftieth of the curve to either side."""
+    reach = len(values) // 50
+    near = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
+    return [sum(some) / len(some) for some in near]
+
+
+def _zoom(axes: Axes, values: list[float]) -> None:
+    """A logarithmic axis where the curves fall far: the start would flatten all the rest."""
+    if values and min(values) > 0 and max(values) > 8 * min(values):
+        axes.set_yscale("log")

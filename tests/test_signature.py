@@ -29,6 +29,10 @@ ATTACKS = [
     "homeworks.os.system", "homeworks.hw1_regression.model.nn.Linear",
     "homeworks.hw1_regression.model.Tensor", "hlmlevil.X", "hlml..cli.X", ".hlml.X",
     "hlml/../evil.X", "hlml.cli:main", "antigravity.fly",
+    "torchvision.transforms.v2.functional.resize", "torchvision.transforms.v2.query_size",
+    "torchvision.transforms.v2._misc.Lambda", "torchvision.transforms.v2._utils.Any",
+    "torchvision.io.write_file", "torchvision.datasets.utils.download_url",
+    "torchvision.transforms.Lambda", "torchvision.transforms.v2.nothing.X",
 ]  # fmt: skip
 
 
@@ -113,6 +117,7 @@ def test_trust_is_of_whole_names(hlml: Command, evil: Path) -> None:
         "torch.optim.lr_scheduler.StepLR",
         "torch.nn.Linear",
         "torch.nn.MSELoss",
+        "torchvision.transforms.v2.RandomAffine",
     ],
 )
 def test_what_is_meant_to_be_used_is_allowed(target: str) -> None:

@@ -20,7 +20,7 @@ from hlml.errors import UserError
 
 OURS = Path(__file__).parent
 CHECKOUT = OURS.parent.parent
-TORCH = ("torch.optim.lr_scheduler", "torch.optim", "torch.nn")
+TORCH = ("torch.optim.lr_scheduler", "torch.optim", "torch.nn", "torchvision.transforms.v2")
 # bases that take no argument worth checking, or pass theirs on to nobody
 ROOTS = {"object", "ABC", "Module", "Protocol", "Generic", "NamedTuple", "Optimizer"}
 

@@ -6,9 +6,7 @@ births and for percentages. A penalty guides training only: validation reports w
 
 from __future__ import annotations
 
-import inspect
 import math
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -19,10 +17,10 @@ from torch.nn import functional as F
 
 from hlml.data.module import DataModule
 from hlml.data.table import Table
-from hlml.errors import UserError
 from hlml.figures import regression as figures
 from hlml.models import kinks
 from hlml.task import Batch, Progress, Task
+from hlml.tasks.outputs import checked
 
 if TYPE_CHECKING:
     from hlml.logbook import Logbook
@@ -119,9 +117,8 @@ class Regression(Task):
     def _scores(self, x: Tensor) -> Tensor:
         """(B, inputs) -> (B,) standardised; a model of another shape is told where it went wrong"""
         scores = self.model(x)
-        if not isinstance(scores, Tensor) or scores.shape != x.shape[:1]:
-            raise UserError(_shape_error(self.model, scores, len(x)))
-        return scores
+        column = isinstance(scores, Tensor) and scores.shape == (len(x), 1)
+        return checked(self.model, scores, (len(x),), ": end it with .squeeze(1)" if column else "")
 
     def _penalty(self) -> Tensor:
         weights = [weight for weight in self.model.parameters() if weight.ndim > 1]
@@ -131,16 +128,3 @@ class Regression(Task):
         if self.l2:
             penalty = penalty + self.l2 * torch.stack([w.square().sum() for w in weights]).sum()
         return penalty
-
-
-def _shape_error(model: nn.Module, scores: object, rows: int) -> str:
-    """Left alone, (B, 1) against (B,) would broadcast to (B, B) and learn little but the mean."""
-    forward = type(model).forward
-    shape = tuple(scores.shape) if isinstance(scores, Tensor) else None
-    found = type(scores).__name__ if shape is None else f"shape {shape}"
-    return (
-        f"{os.path.relpath(inspect.getfile(forward))}, line {inspect.getsourcelines(forward)[1]}: "
-        f"{type(model).__name__}.forward returned {found} for {rows} rows, "
-        f"and should return a tensor of shape ({rows},)"
-        + (": end it with .squeeze(1)" if shape == (rows, 1) else "")
-    )

@@ -70,11 +70,11 @@ def _each(names: str, allowed: Range) -> dict[str, Range]:
 
 RANGES = {
     **_each("lr clip_norm clip delta factor", Range(0, low_out=True)),
-    **_each("weight_decay eps l1 l2 threshold lr_decay end warmup", Range(0)),
+    **_each("weight_decay eps l1 l2 penalty threshold lr_decay end warmup", Range(0)),
     **_each("workers layers overfit average_last gap pad unlabelled_ratio", Range(0)),
     **_each("batch_size epochs accumulate width heads patience top lags threads", Range(1)),
     **_each("every validate_every save_every log_every valid_days valid_windows", Range(1)),
-    **_each("widths depth kernels strides pools groups hidden patch", Range(1)),
+    **_each("widths depth kernels strides pools groups hidden patch latent", Range(1)),
     **_each("momentum betas dropout", Range(0, 1, high_out=True)),
     **_each("alpha dampening label_smoothing", Range(0, 1)),
     **_each("shift mixup brightness contrast saturation", Range(0)),

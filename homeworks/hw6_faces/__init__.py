@@ -1,0 +1,1 @@
+"""Homework 6: generating faces."""

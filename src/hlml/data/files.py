@@ -8,6 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from hlml.errors import UserError
 
+# what reading a damaged or encrypted archive raises
+BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError)
+
 
 def find_files(
     names: tuple[str, ...], root: Path, folder: str, source: str
@@ -51,7 +54,7 @@ def _unpack(archive: Path, name: str) -> bytes | None:
             for member in packed.namelist():
                 if PurePosixPath(member).name == name:
                     return packed.read(member)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError) as error:
+    except BROKEN as error:
         raise UserError(
             f"{archive} cannot be unpacked ({error}): fetch it again, or unpack it by hand"
         ) from error

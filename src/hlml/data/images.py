@@ -91,7 +91,9 @@ class ImageRows:
 
     def seen_through(self, augment: View) -> ImageRows:
         """The same rows, augmented: what test-time augmentation averages over."""
-        return ImageRows(self.source, self.index, self.labels, augment, seed=self.seed)
+        rows = ImageRows(self.source, self.index, self.labels, augment, seed=self.seed)
+        rows.mixup = 0.0  # mixed with a training picture, it would be half of the question
+        return rows
 
     def _mixed(
         self, pictures: Tensor, labels: Tensor, keys: Tensor, epoch: int

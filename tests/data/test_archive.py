@@ -69,7 +69,7 @@ def content_of(files: Files) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", PACKERS)
 def test_every_kind_shows_the_same_files(tmp_path: Path, name: str) -> None:
-    unseen = {shadow: b"shadow" for shadow in SHADOWS} | {"notes.txt": b"notes"}
+    unseen = dict.fromkeys(SHADOWS, b"shadow") | {"notes.txt": b"notes"}
     there = dict(reversed(CONTENT.items())) | unseen  # not in the order of names
     files = open_files(PACKERS[name](tmp_path / name, there), PICTURES)
     by_hand = open_files(as_folder(tmp_path / "reference", CONTENT))
@@ -192,7 +192,7 @@ def test_what_is_packed_too_well_is_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["folder", "x.zip", "x.tar", "x.tgz"])
 def test_too_many_files_are_refused(tmp_path: Path, name: str) -> None:
     path = PACKERS[name](tmp_path / name, {f"{n}.jpg": b"." for n in range(60)})
-    with pytest.raises(UserError, match="more than 50 (members|files)"):
+    with pytest.raises(UserError, match=r"more than 50 (members|files)"):
         open_files(path, PICTURES)
 
 

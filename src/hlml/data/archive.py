@@ -161,6 +161,7 @@ class Tar(Files):
         check, self.members = _Check(path), []
         with self._stream() as stream:
             bounded = _Bounded(stream, check)
+            archive: Any
             with tarfile.open(fileobj=cast(Any, bounded), mode="r:") as archive:
                 for info in archive:
                     check.tar_member(info)

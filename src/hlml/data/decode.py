@@ -65,6 +65,7 @@ def decode(content: bytes, channels: int, size: int, fit: Fit = "crop") -> Tenso
         image = _open(content)
         # a JPEG is decoded at 1/2, 1/4 or 1/8 for nothing; twice the size leaves enough to average
         image.draft(image.mode, (2 * size, 2 * size))
+        image.load()  # first: asked for its EXIF, a PNG loads, and says only once that it is broken
         turn = _orientation(image)
         image = _plain(image, "RGB" if channels == 3 else "L")
         square = image.resize((size, size), Image.Resampling.BILINEAR, _box(image.size, fit))

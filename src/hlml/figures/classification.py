@@ -53,7 +53,7 @@ def _matrix(place: Axes, shares: Tensor, names: list[str], cells: list[list[str]
     place.set_yticks(ticks, short)
     for row, texts in enumerate(cells):
         for column, text in enumerate(texts):
-            colour = "white" if shares[row, column] > 0.4 else INK
+            colour = "white" if shares[row, column] > 0.3 else INK
             place.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
 
 

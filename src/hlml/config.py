@@ -35,6 +35,7 @@ class Root:
     phases: dict[str, Any]
     trainer: dict[str, Any]
     augment: dict[str, Any] | None = None
+    shelf: str | None = None
     level: str | None = None
     seed: int = 0
     run_dir: str | None = None

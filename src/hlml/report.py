@@ -190,7 +190,7 @@ def _without_nan(value: Any) -> Any:
 
 def _choices(config: dict[str, Any]) -> dict[str, Any]:
     """What a run was told, as TensorBoard's table shows it: each thing once, no plumbing."""
-    skipped = ("phases.", "baselines.", "runs", "run_dir", "resume", "trust")
+    skipped = ("phases.", "baselines.", "runs", "run_dir", "resume", "trust", "shelf")
     choices: dict[str, Any] = {}
     for name, value in flatten(config).items():
         group, _, option = name.rpartition(".")

@@ -15,13 +15,16 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: it reads this once
 
+import augmentation
+import classify
+import game
 import startup
 import steps
 import torch
 from measure import Times, alternate, ratio, spread
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-STEP_ROUNDS, RIVAL_ROUNDS, START_ROUNDS = 41, 7, 7
+STEP_ROUNDS, RIVAL_ROUNDS, START_ROUNDS, PICTURE_ROUNDS = 41, 7, 7, 7
 IMPORT, BARE = "import torch", "bare script, first step"
 
 HEAD = """\
@@ -52,6 +55,41 @@ STEP_ROWS = {
 NO_LIGHTNING = """
 Lightning is not installed here and was not measured. It stays out of the lock file; to compare:
 `.venv/bin/uv pip install 'lightning>=2.6.4'`, then `make bench`.
+"""
+
+CLASSIFY = """
+## A step on pictures
+
+Homework 3's default network on {rows} pictures of {side} x {side}, batches of {batch}, Adam.
+{rounds} rounds. "One by one" is what project templates do: PIL and torchvision's transforms for
+each picture, collated by a DataLoader in the same process.
+
+"""
+
+CLASSIFY_ROWS = {
+    "bare": "a bare loop: eager, float32, tensors in memory",
+    "bare, bf16": "the same, autocast to bf16",
+    "hlml": "hlml",
+    "hlml, bf16": "hlml, trainer.precision=bf16",
+    "hlml, augmented": "hlml, shift and flip",
+    "one by one, augmented": "one by one, crop and flip",
+}
+
+GAME = """
+## A step of a game
+
+WGAN-GP on pictures of {size} x {size}, batches of {batch}, the generator at each {every}th step:
+hlml, and the best loop by hand (channels last, fused Adam, no gradient that nobody uses).
+{rounds} rounds.
+
+"""
+
+AUGMENT = """
+## Augmentation
+
+{batch} pictures of 3 x {side} x {side}: hlml's batch at once, torchvision's v2 one picture at a
+time. {rounds} rounds.
+
 """
 
 START = """
@@ -92,6 +130,49 @@ def start_table(times: Times) -> str:
     return "\n".join(lines) + "\n"
 
 
+def classify_table() -> str:
+    times = alternate(classify.contenders(), PICTURE_ROUNDS)
+    lines = ["| who | ms a step | x bare loop | x hlml |", "|---|---:|---:|---:|"]
+    for name, seconds in times.items():
+        bare, own = ratio(times, name, "bare"), ratio(times, name, "hlml, augmented")
+        own = own if "augmented" in name else ratio(times, name, "hlml")
+        middle = f"{statistics.median(seconds) * 1e3:.1f}"
+        around = f"{bare:.2f} ({spread(times, name, 'bare')})"
+        lines.append(f"| {CLASSIFY_ROWS[name]} | {middle} | {around} | {own:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def game_table() -> str:
+    times = alternate(game.contenders(), PICTURE_ROUNDS)
+    lines = ["| who | ms a step | x by hand |", "|---|---:|---:|"]
+    for name, seconds in times.items():
+        middle = f"{statistics.median(seconds) * 1e3:.1f}"
+        around = f"{ratio(times, name, 'by hand'):.2f} ({spread(times, name, 'by hand')})"
+        lines.append(f"| {name} | {middle} | {around} |")
+    return "\n".join(lines) + "\n"
+
+
+def augmentation_table() -> str:
+    times = alternate(augmentation.contenders(), PICTURE_ROUNDS)
+    lines = ["| what | us a picture | torchvision / hlml |", "|---|---:|---:|"]
+    for what in dict.fromkeys(name.rpartition(": ")[0] for name in times):
+        ours, theirs = f"{what}: hlml", f"{what}: torchvision, one by one"
+        middle = f"{statistics.median(times[ours]) * 1e6:.0f}"
+        around = f"{ratio(times, theirs, ours):.1f} ({spread(times, theirs, ours)})"
+        lines.append(f"| {what} | {middle} | {around} |")
+    return "\n".join(lines) + "\n"
+
+
+def picture_tables() -> str:
+    """What homeworks 3 and 6 take, beside the alternatives."""
+    where = {"rounds": PICTURE_ROUNDS}
+    side, batch, rows = classify.SIDE, classify.BATCH, classify.ROWS
+    text = CLASSIFY.format(rows=rows, side=side, batch=batch, **where) + classify_table()
+    text += GAME.format(size=game.SIZE, batch=game.BATCH, every=game.EVERY, **where) + game_table()
+    side, batch = augmentation.SIZE, augmentation.BATCH
+    return text + AUGMENT.format(batch=batch, side=side, **where) + augmentation_table()
+
+
 def main() -> None:
     torch.set_num_threads(1)
     print(f"training loops, {STEP_ROUNDS} rounds ...", flush=True)
@@ -109,6 +190,8 @@ def main() -> None:
         rival_rounds=RIVAL_ROUNDS,
     )
     text += step_tables()
+    print(f"pictures, {PICTURE_ROUNDS} rounds ...", flush=True)
+    text += picture_tables()
     print(text)
     with tempfile.TemporaryDirectory() as folder:
         waits = startup.contenders(Path(folder))

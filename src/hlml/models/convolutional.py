@@ -69,9 +69,8 @@ class CNN(nn.Module):
         height, wide = _last_map(self.stages, (size, size))
         self.gather = nn.Sequential(*([nn.AdaptiveAvgPool2d(1)] * (head == "mean")), nn.Flatten())
         features = channels if head == "mean" else channels * height * wide
-        self.hidden = nn.Sequential(
-            nn.Dropout(dropout), *fully_connected(features, hidden, dropout)
-        )
+        self.hidden = nn.Sequential(*([nn.Dropout(dropout)] * (dropout > 0)))
+        self.hidden.extend(fully_connected(features, hidden, dropout))
         self.head = nn.Linear([features, *hidden][-1], classes)
         initialise(self)
 

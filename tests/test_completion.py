@@ -8,13 +8,14 @@ from command import Command
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("hlml ", {"train", "evaluate", "predict", "runs"}),
+        ("hlml ", {"train", "summary", "evaluate", "predict", "runs"}),
+        ("hlml summary homework=hw1 level=strong model.wi", {"model.width="}),
         ("hlml tr", {"train"}),
         ("hlml runs ", {"list", "best", "table"}),
         ("hlml runs ta", {"table"}),
         ("hlml evaluate ", set()),
         ("hlml train home", {"homework="}),
-        ("hlml train homework=", {"homework=hw1"}),
+        ("hlml train homework=", {"homework=hw1", "homework=hw3", "homework=hw6"}),
         ("hlml train optim", {"optimizer="}),
         ("hlml train homework=hw1 optimizer=adam", {"optimizer=adam", "optimizer=adamw"}),
         ("hlml train homework=hw1 le", {"level="}),

@@ -23,7 +23,7 @@ FUNCTION_LINES = 40
 # Entry points are what a person starts; only they may know Hydra and its DictConfig.
 ENTRY_POINTS = {
     *("hlml.cli", "hlml.launch", "hlml.compose", "hlml.completion", "hlml.config", "hlml.build"),
-    *("hlml.train", "hlml.evaluate", "hlml.predict", "hlml.runs", "hlml.multirun"),
+    *("hlml.train", "hlml.evaluate", "hlml.predict", "hlml.runs", "hlml.multirun", "hlml.summary"),
 }
 # What is imported under another name than it is installed by.
 INSTALLED_AS = {

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from hlml.errors import UserError, did_you_mean
 
-VERBS = ("train", "evaluate", "predict", "runs")
+VERBS = ("train", "summary", "evaluate", "predict", "runs")
 
 HELP = """\
 hlml: Hung-yi Lee's machine learning course as commands.
@@ -22,6 +22,7 @@ hlml: Hung-yi Lee's machine learning course as commands.
   change     hlml train homework=hw1 optimizer=sgd optimizer.lr=0.01
              hlml train homework=hw1 --cfg job     what there is to change
              hlml train homework=hw1 -m seed=1,2   a run for each value
+  look       hlml summary homework=hw1             the model, layer by layer
   see        hlml runs                             what ran, how good it was
              make tensorboard                      curves and pictures
   resume     hlml train homework=hw1 resume=auto   go on where it stopped

@@ -45,7 +45,7 @@ def _verbs(line: str) -> list[str] | None:
     words = line.split()[1:]
     if not words or (len(words) == 1 and not line.endswith(" ")):
         return [verb for verb in VERBS if verb.startswith("".join(words))]
-    if words[0] == "train":
+    if words[0] in ("train", "summary"):
         # Hydra completes a line without the verb
         os.environ["COMP_LINE"] = f"hlml {line.split(words[0], 1)[1].lstrip()}"
         return None

@@ -7,11 +7,10 @@ takes several times as long with two threads as with one, while a large CNN gain
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import torch
-from torch import nn
 
+from hlml.arithmetic import MultiplyAdds
 from hlml.data import DataModule
 from hlml.data.module import to_device
 from hlml.evaluation import quietly
@@ -24,25 +23,6 @@ def available() -> int:
     """The cores this process may use: a container's, shared by the processes of torchrun."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def multiply_adds(module: nn.Module, forward: Any) -> int:
-    """Multiply-adds of one call of `forward`, counted in the layers that hold a weight matrix."""
-    count = 0
-
-    def add(layer: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal count
-        weight = getattr(layer, "weight", None)
-        if isinstance(weight, torch.Tensor) and weight.dim() > 1 and torch.is_tensor(output):
-            count += output.numel() * weight[0].numel()
-
-    hooks = [layer.register_forward_hook(add) for layer in module.modules()]
-    try:
-        forward()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return count
 
 
 def choose_threads(
@@ -61,8 +41,9 @@ def choose_threads(
         return f"{torch.get_num_threads()} (the GPU computes)"
     rows = data.rows("train").batch(data.rows_of(0, 1)[0], 0)
     batch, start = to_device(rows, data.device), Progress(0, 1)
-    with quietly(task, data.device):  # a forward pass in training would move batch-norm statistics
-        work = multiply_adds(task, lambda: task.training_step(batch, phase, start))
-    count = available() if work >= WORTH_IT else 1
+    # quietly: a forward pass in training would move batch-norm statistics
+    with quietly(task, data.device), MultiplyAdds() as work:
+        task.training_step(batch, phase, start)
+    count = available() if work.total >= WORTH_IT else 1
     torch.set_num_threads(count)
-    return f"{count} of {available()} ({work / 1e6:.1f} M multiply-adds a batch)"
+    return f"{count} of {available()} ({work.total / 1e6:.1f} M multiply-adds a batch)"

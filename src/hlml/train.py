@@ -70,12 +70,18 @@ def assemble(config: Config) -> tuple[DataModule, Task, Trainer]:
 
 
 def build_task(config: Config) -> tuple[DataModule, Task]:
-    """Data, then a model of the data's sizes, then the task around both."""
+    """Data and model, then the task around both."""
+    data, model = build_model(config)
+    task = build(config["task"], tuple(config["trust"]))(model=model, data=data)
+    return data, expect(task, Task, "task")
+
+
+def build_model(config: Config) -> tuple[DataModule, nn.Module]:
+    """Data, then a model of the data's sizes."""
     seed_all(config["seed"])
     trust = tuple(config["trust"])
     data: DataModule = expect(build(config["data"], trust), DataModule, "data")
-    model = expect(build(config["model"], trust)(**data.sizes()), nn.Module, "model")
-    return data, expect(build(config["task"], trust)(model=model, data=data), Task, "task")
+    return data, expect(build(config["model"], trust)(**data.sizes()), nn.Module, "model")
 
 
 def seed_all(seed: int) -> None:

@@ -1,0 +1,74 @@
+"""`hlml summary homework=hw3 model=cnn`: layer by layer what `hlml train` would train."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+
+from hlml import compose
+from hlml.compose import Composer
+from hlml.errors import UserError
+
+HELP = """\
+hlml summary homework=NAME [NAME=VALUE ...]
+
+The model that `hlml train` with the same words would train: what each of its layers gives for one
+row of the data, how many parameters it has, how many multiply-adds it takes, and how much of the
+picture its neurons see. That is computed by the formula of the lecture and again from gradients.
+
+  hlml summary homework=hw3 model=cnn model.kernels=5
+"""
+
+
+def main(argv: list[str]) -> int:
+    args = compose.parse(argv)
+    if args.help:
+        print(HELP, end="")
+        return 0
+    _refuse_flags(args)
+    composer = Composer.open(args)
+    try:
+        overrides = composer.prepare(args.overrides, multirun=False)
+        config = compose.resolved(composer.compose(overrides), overrides)
+    finally:
+        GlobalHydra.instance().clear()
+    return _summarise(config)
+
+
+def _refuse_flags(args: argparse.Namespace) -> None:
+    """Those of `hlml train` that would do nothing here."""
+    for flag in ("multirun", "run", "cfg", "info", "shell_completion", "hydra_help"):
+        if getattr(args, flag):
+            raise UserError(
+                f"--{flag.replace('_', '-')}: belongs to hlml train; see hlml summary -h"
+            )
+
+
+def _summarise(config: dict[str, Any]) -> int:
+    """Print a table for each part; 1: the receptive fields of one disagree."""
+    from hlml.layer_table import describe
+    from hlml.train import build_model
+
+    data, model = build_model(config)
+    code = 0
+    for name, part, inputs in _parts(model, data):
+        table = describe(part, *inputs)
+        print("\n".join([*([name] if name else []), *table.lines()]))
+        for line in table.disagreements:
+            print(f"formula and gradients disagree: {line}")
+            code = 1
+    return code
+
+
+def _parts(model: Any, data: Any) -> list[tuple[str, Any, tuple[Any, ...]]]:
+    """The model, or the two of a game, and what each is called with: two random rows."""
+    import torch
+
+    rows = data.rows("train").batch(torch.arange(2), 0)[0]  # of the data for its shape alone
+    x, labels = torch.rand(rows.shape), torch.zeros(2, dtype=torch.int64)
+    if not (hasattr(model, "generator") and hasattr(model, "critic")):
+        return [("", model, (x,))]
+    noise = torch.randn(2, model.latent)
+    return [("generator", model.generator, (noise, labels)), ("critic", model.critic, (x, labels))]

@@ -1,0 +1,192 @@
+"""`hlml summary`: its table, its sums, and its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from command import Command
+from hlml import cli, summary
+from hlml.arithmetic import MultiplyAdds
+from hlml.layer_table import describe
+from hlml.models.convolutional import CNN
+from hlml.models.dcgan import DCGAN
+from hlml.models.vision_transformer import VisionTransformer
+
+
+def work(model: nn.Module, *inputs: Tensor) -> int:
+    with torch.no_grad(), MultiplyAdds() as count:
+        model.eval()(*inputs)
+    return count.total
+
+
+# --- arithmetic
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        (nn.Linear(5, 7), (3, 5), 3 * 5 * 7),
+        (nn.Linear(5, 7), (3, 4, 5), 3 * 4 * 5 * 7),
+        (nn.Conv2d(4, 6, (3, 5), 2, groups=2), (2, 4, 9, 9), 2 * 4 * 3 * 6 * 2 * 15),
+        (nn.Conv1d(4, 6, 3), (2, 4, 9), 2 * 7 * 6 * 4 * 3),
+        # as a convolution the other way round
+        (nn.ConvTranspose2d(6, 4, 3, 2), (2, 6, 4, 4), 2 * 16 * 6 * 4 * 9),
+        (nn.LayerNorm((3, 8, 8)), (2, 3, 8, 8), 0),
+    ],
+)
+def test_multiply_adds_are_those_of_the_sums_written_out(
+    layer: nn.Module, shape: tuple[int, ...], expected: int
+) -> None:
+    assert work(layer, torch.randn(shape)) == expected
+
+
+def test_multiply_adds_of_attention() -> None:
+    """4 D^2 a vector for its projections, 2 D for each pair of vectors."""
+    model = VisionTransformer(1, 12, 2, 4, 8, 1, 2)
+    vectors, width = 9, 8
+    layer = vectors * 12 * width**2 + 2 * vectors**2 * width
+    assert work(model, torch.randn(1, 1, 12, 12)) == vectors * 16 * width + layer + 2 * width
+
+
+def test_functions_count_as_layers_do() -> None:
+    layer, x = nn.Conv2d(2, 3, 3), torch.randn(1, 2, 6, 6)
+    with MultiplyAdds() as count:
+        F.conv2d(input=x, weight=layer.weight)
+        torch.randn(2, 3, 4) @ torch.randn(4, 5)
+    assert count.total == work(layer, x) + 2 * 3 * 4 * 5
+
+
+# --- the table
+
+
+def columns(lines: list[str]) -> list[list[str]]:
+    return [re.split(r"  +", line) for line in lines]
+
+
+def test_the_table_adds_up_to_the_model() -> None:
+    model, x = CNN(3, 16, 10, [4, 8], hidden=[6], dropout=0.5), torch.randn(2, 3, 16, 16)
+    table = describe(model, x)
+    assert sum(row.multiply_adds for row in table.rows) == work(model, x[:1])
+    lines = table.lines()
+    head, *rows, total = columns(lines)
+    assert head[-1] == "receptive field"
+    assert [row[:2] for row in rows if "Conv2d" in row[1]] == [
+        ["stages.0.0", "Conv2d 3 x 3 + BatchNorm2d + ReLU"],
+        ["stages.1.0", "Conv2d 3 x 3 + BatchNorm2d + ReLU"],
+    ]
+    weights = sum(weight.numel() for weight in model.parameters())
+    assert total == ["total", f"{weights:,}", f"{work(model, x[:1]):,}"]
+    assert len({len(line) for line in lines[:-1] if line.endswith(("field", "whole"))}) == 1
+
+
+def test_looking_changes_nothing() -> None:
+    model, x = CNN(1, 8, 2, [4]), torch.randn(2, 1, 8, 8)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    describe(model, x)
+    assert model.training
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+class Odd(nn.Module):
+    """One layer used twice, one never, and weights of the model's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.never = nn.Linear(4, 4), nn.Linear(4, 9)
+        self.gain = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.twice(torch.relu(self.twice(x))) * self.gain
+
+
+def test_weights_are_counted_once_and_what_is_never_called_is_said() -> None:
+    rows = describe(Odd(), torch.randn(2, 4)).rows
+    assert [(row.name, row.what, row.parameters, row.multiply_adds) for row in rows] == [
+        ("twice", "Linear", 20, 16),
+        ("twice", "Linear", 0, 16),
+        ("gain", "Parameter", 4, 0),
+        ("never.weight", "never called", 36, 0),
+        ("never.bias", "never called", 9, 0),
+    ]
+
+
+def test_both_parts_of_a_game() -> None:
+    torch.manual_seed(0)
+    game = DCGAN(1, 16, 3, latent=5, width=4, spectral=True, conditional=True)
+    labels = torch.zeros(2, dtype=torch.int64)
+    generator = describe(game.generator, torch.randn(2, 5), labels)
+    critic = describe(game.critic, torch.randn(2, 1, 16, 16), labels)
+    assert (generator.pictures, critic.pictures, critic.disagreements) == (False, True, [])
+    for table, part in ((generator, game.generator), (critic, game.critic)):
+        assert sum(row.parameters for row in table.rows) == sum(
+            weight.numel() for weight in part.parameters()
+        )
+    assert critic.rows[0].what == "Conv2d 4 x 4, stride 2 + LeakyReLU"
+
+
+# --- the command
+
+
+def shown(*words: str) -> tuple[int, str]:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = cli.main(["summary", *words])
+    return code, out.getvalue()
+
+
+def test_a_model_of_rows_has_no_receptive_field(tmp_path: Path) -> None:
+    code, out = shown("homework=hw1", "level=strong", "model.width=50")
+    assert code == 0
+    head, first, *_, total = columns(out.splitlines())
+    assert head == ["layer", "what", "output", "parameters", "multiply-adds"]
+    assert first[1:3] == ["Linear + ReLU", "50"]
+    assert total[0] == "total"
+
+
+def test_a_disagreement_is_said_and_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Data:
+        def rows(self, split: str) -> Data:
+            return self
+
+        def batch(self, rows: Tensor, epoch: int) -> tuple[Tensor]:
+            return (torch.zeros(2, 1, 12, 12, dtype=torch.uint8),)
+
+    from hlml import layer_table, train
+
+    monkeypatch.setattr(train, "build_model", lambda config: (Data(), CNN(1, 12, 2, [4])))
+    assert shown("homework=hw1")[0] == 0
+    monkeypatch.setattr(layer_table, "spans", lambda *_: ((0, 0), (0, 0)))
+    code, out = shown("homework=hw1")
+    assert code == 1
+    assert "formula and gradients disagree: stages.0.0: rows 5-7 and columns 5-7, not" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["homework=hw1", "level=strong", "model.widht=3"],
+            "model.widht: no such option; did you mean",
+        ),
+        (["homework=hw1", "-m", "seed=1,2"], "--multirun: belongs to hlml train"),
+        (["homework=hw1", "--cfg", "job"], "--cfg: belongs to hlml train"),
+        (["model=linear"], "which homework?"),
+    ],
+)
+def test_what_is_wrong_is_one_line(hlml: Command, words: list[str], message: str) -> None:
+    assert message in hlml.error("summary", *words)
+
+
+def test_help(hlml: Command) -> None:
+    assert hlml("summary", "--help") == (0, summary.HELP, "")
+    assert "summary" in hlml("--help")[1]

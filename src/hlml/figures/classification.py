@@ -39,6 +39,7 @@ def confusion_matrix(counts: Tensor, names: list[str]) -> Figure:
         _confused_pairs(right, counts, names)
     for one in (left, right)[: 1 + few]:
         one.grid(visible=False)
+        one.tick_params(labelsize=9 if few else 5)
     return canvas
 
 

@@ -40,7 +40,7 @@ class Score:
                 f"{neighbours}th nearest of the others; use more pictures or fewer neighbours"
             )
         self.real = real = self.space.of(real_pictures)
-        self.mean, self.covariance = gaussian(*_moments(real))
+        self.mean, self.covariance = gaussian(*moments(real))
         order = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:most]
         self.centres = real[order.to(real.device)]
         reach = min(neighbours, len(self.centres) - 1) + 1  # the nearest of all is itself
@@ -55,7 +55,7 @@ class Score:
         inside = [
             (_distances(some, self.centres) <= self.radii).sum(0) for some in _chunks(features)
         ]
-        count, total, products = _moments(features)
+        count, total, products = moments(features)
         return {
             "fakes": count,
             "features": total,
@@ -113,7 +113,8 @@ def _distances(some: Tensor, points: Tensor) -> Tensor:
     return torch.cdist(some, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _moments(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def moments(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How many, their sum (D,) and that of their products (D, D): these add up over batches."""
     count = torch.tensor(len(features), dtype=torch.float64, device=features.device)
     return count, features.sum(0), features.T @ features
 

@@ -383,7 +383,8 @@ def test_samples_have_a_row_for_each_class_and_stay_the_same_noise() -> None:
     assert torch.equal(task.fixed_noise, other.fixed_noise)
     with quietly(task, torch.device("cpu")):
         task.report(book, data, final=False)  # type: ignore[arg-type]
-    assert book.pictures["samples"].shape == (2 * 9 - 1, 8 * 9 - 1, 3)
+    side = 960 // (8 * 8) * 8 + 2  # enlarged by a whole factor, with a gap
+    assert book.pictures["samples"].shape == (2 * side - 2, 8 * side - 2, 3)
 
 
 def test_refusals() -> None:

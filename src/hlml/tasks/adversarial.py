@@ -19,12 +19,16 @@ from hlml import distributed
 from hlml.data.module import generator, to_device
 from hlml.errors import UserError
 from hlml.features import SPACES
-from hlml.figures.mosaic import mosaic
+from hlml.fid import find_weights
+from hlml.figures.generation import grid
 from hlml.scores import Score
 from hlml.task import Batch, Progress, Task
+from hlml.tasks import adversarial_report
 from hlml.tasks.outputs import checked
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hlml.data import DataModule
     from hlml.data.images import Images
     from hlml.logbook import Logbook
@@ -48,7 +52,8 @@ class Adversarial(Task, ABC):
     """A GAN. Labels (-1: nobody says) are handed to both players, who may ignore them.
 
     `score`: the feature space in which fakes are compared with training pictures; auto: the one
-    made for as many channels, none: no such scores.
+    made for as many channels, none: no such scores. `fid`: also tell the FID at the end, by the
+    Inception weights in this file (auto: where torch-fidelity keeps them).
     """
 
     directions: ClassVar[dict[str, str]] = {
@@ -61,9 +66,12 @@ class Adversarial(Task, ABC):
     fixed_noise: Tensor
     fixed_labels: Tensor
 
-    def __init__(self, model: Players, data: Images, score: Space = "auto") -> None:
+    def __init__(
+        self, model: Players, data: Images, score: Space = "auto", fid: str | None = None
+    ) -> None:
         super().__init__()
         _check(model, data)
+        self.inception = find_weights(fid) if fid else None  # said now, not after the training
         # not the model itself: what trainer.compile compiles is a task's children
         self.generator = model.generator.to(memory_format=torch.channels_last)
         self.critic = model.critic.to(memory_format=torch.channels_last)
@@ -118,6 +126,10 @@ class Adversarial(Task, ABC):
         shape = (len(noise), self.data.channels, self.data.size, self.data.size)
         return checked(self.generator, self.generator(noise, labels), shape)
 
+    def pixels(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """noise (B, latent), labels (B,) -> fakes (B, C, S, S) uint8"""
+        return to_pixels(self.draw(noise, labels))
+
     def scores(self, pictures: Tensor, labels: Tensor) -> Tensor:
         """pictures (B, C, S, S), labels (B,) -> scores (B,)"""
         return checked(self.critic, self.critic(pictures, labels), (len(pictures),))
@@ -149,9 +161,17 @@ class Adversarial(Task, ABC):
         return list(to_pixels(self.fakes(labels)).cpu().unbind())
 
     def report(self, book: Logbook, data: DataModule, final: bool) -> None:
-        """What the same noise looks like now."""
-        samples = to_pixels(self.draw(self.fixed_noise, self.fixed_labels))
-        book.picture("samples", mosaic(samples, SHOWN))
+        """What the same noise looks like now; at the end, what else the generator can tell."""
+        samples = self.pixels(self.fixed_noise, self.fixed_labels)
+        book.picture("samples", grid(samples, SHOWN))
+        if final:
+            adversarial_report.what_it_has_learnt(self, book, self.inception)
+
+    def answers_name(self, data: DataModule) -> str:
+        return "images.tgz"
+
+    def write_answers(self, answers: list[Tensor], data: DataModule, path: Path) -> None:
+        adversarial_report.write_answers(self, answers, path)
 
     @cached_property
     def score(self) -> Score | None:

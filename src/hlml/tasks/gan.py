@@ -22,9 +22,14 @@ class GAN(Adversarial):
     """
 
     def __init__(
-        self, model: Players, data: Images, score: Space = "auto", minimax: bool = False
+        self,
+        model: Players,
+        data: Images,
+        score: Space = "auto",
+        minimax: bool = False,
+        fid: str | None = None,
     ) -> None:
-        super().__init__(model, data, score)
+        super().__init__(model, data, score, fid)
         self.minimax = minimax
 
     def critic_loss(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:

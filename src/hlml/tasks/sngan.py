@@ -20,8 +20,10 @@ class SNGAN(Adversarial):
     """Switches spectral normalisation on, in every layer of the critic that has none yet: without
     it this would be another method, so `model.spectral` need not be said."""
 
-    def __init__(self, model: Players, data: Images, score: Space = "auto") -> None:
-        super().__init__(model, data, score)
+    def __init__(
+        self, model: Players, data: Images, score: Space = "auto", fid: str | None = None
+    ) -> None:
+        super().__init__(model, data, score, fid)
         normalise_spectrum(self.critic)
 
     def critic_loss(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:

@@ -19,9 +19,14 @@ class WGAN(Adversarial):
     """`clip`: the largest size of a critic's weight, enforced after each of its updates."""
 
     def __init__(
-        self, model: Players, data: Images, score: Space = "auto", clip: float = 0.01
+        self,
+        model: Players,
+        data: Images,
+        score: Space = "auto",
+        clip: float = 0.01,
+        fid: str | None = None,
     ) -> None:
-        super().__init__(model, data, score)
+        super().__init__(model, data, score, fid)
         self.clip = clip
 
     def critic_loss(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:

@@ -20,9 +20,14 @@ class WGANGP(Adversarial):
     """`penalty` weighs the squared distance of slopes to 1 in the critic's loss."""
 
     def __init__(
-        self, model: Players, data: Images, score: Space = "auto", penalty: float = 10.0
+        self,
+        model: Players,
+        data: Images,
+        score: Space = "auto",
+        penalty: float = 10.0,
+        fid: str | None = None,
     ) -> None:
-        super().__init__(model, data, score)
+        super().__init__(model, data, score, fid)
         self.penalty = penalty
         if any(isinstance(layer, BATCH_NORMS) for layer in self.critic.modules()):
             raise UserError(

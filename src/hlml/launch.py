@@ -108,8 +108,10 @@ def start(config: dict[str, Any], overrides: list[str], parent: Path | None) -> 
 def typed(composed: DictConfig) -> list[str]:
     """The overrides as the user would write them, without the homework."""
     preset = str(composed.hydra.runtime.choices.get("homework", "")).split("/")[1:]
-    names = [f"level={level}" for level in preset[-1:]] + [f"data={data}" for data in preset[:-1]]
     rest = [_as_typed(override) for override in compose.texts(composed.hydra.overrides.task)]
+    own_data = any(override.startswith("data=") for override in rest)  # instead of the preset's
+    names = [f"level={level}" for level in preset[-1:]]
+    names += [f"data={data}" for data in preset[:-1] if not own_data]
     return names + [override for override in rest if not override.startswith("homework=")]
 
 

@@ -63,7 +63,7 @@ def neighbours(fakes: Tensor, nearest: Tensor, distances: Tensor, usual: float) 
     figure.text(
         0.012,
         1 - 0.42 / figure.get_figheight(),
-        f"1.0 × is as far as training pictures are from each other; below {COPY} ×: a copy",
+        f"1.0 ×: as far as a training picture is from the nearest other; below {COPY} ×: a copy",
         color=INK,
         fontsize=9,
     )

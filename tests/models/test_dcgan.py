@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -77,6 +78,33 @@ def test_the_projection_is_an_inner_product_with_the_label() -> None:
     expected = torch.einsum("bk,kf,bf->b", one_hot, critic.labels.weight, phi)
     expected = expected + phi @ critic.score.weight[0] + critic.score.bias
     torch.testing.assert_close(critic(pictures, LABELS), expected)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_the_critic_s_gradient_and_its_own_gradient_are_autograd_s(conditional: bool) -> None:
+    torch.manual_seed(0)
+    critic = DCGAN(3, 16, 3, width=4, conditional=conditional).critic.double()
+    for weight in critic.parameters():
+        nn.init.normal_(weight, std=0.3)
+    assert critic.plain
+    pictures = torch.randn(3, 3, 16, 16).double().requires_grad_()
+    (theirs,) = torch.autograd.grad(critic(pictures, LABELS).sum(), pictures, create_graph=True)
+    ours = critic.gradient(pictures, LABELS)
+    torch.testing.assert_close(ours, theirs)
+    weights = [weight for name, weight in critic.named_parameters() if "bias" not in name]
+    for one, other in zip(
+        torch.autograd.grad(ours.pow(3).sum(), weights),
+        torch.autograd.grad(theirs.pow(3).sum(), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    "option", [{"critic_norm": "layer"}, {"residual": True}, {"spectral": True}]
+)
+def test_other_critics_are_left_to_autograd(option: dict[str, Any]) -> None:
+    assert not DCGAN(3, 16, 3, width=4, **option).critic.plain
 
 
 def test_spectral_normalisation_makes_every_largest_singular_value_one() -> None:

@@ -177,13 +177,14 @@ def test_a_flat_critic_has_a_penalty_and_a_finite_gradient() -> None:
     assert bool(critic.line.weight.grad.isfinite().all())  # type: ignore[union-attr]
 
 
-def test_the_penalty_is_float32_where_the_rest_is_bf16() -> None:
+@pytest.mark.parametrize("kind", ["none", "layer"])  # by hand, and by autograd
+def test_the_penalty_is_float32_where_the_rest_is_bf16(kind: Any) -> None:
     data = Blots()
     torch.manual_seed(0)
-    task = WGANGP(DCGAN(**data.sizes(), width=4), data, score="none")
+    task = WGANGP(DCGAN(1, 16, 0, width=4, critic_norm=kind), data, score="none")
     seen: list[torch.dtype] = []
-    task.critic.blocks.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
-    real, fake = torch.rand(2, 16, 1, 8, 8).unbind()
+    task.critic.blocks[0][0].register_forward_hook(lambda m, i, out: seen.append(out.dtype))
+    real, fake = torch.rand(2, 16, 1, 16, 16).unbind()
     labels = torch.zeros(16, dtype=torch.int64)
     torch.manual_seed(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,10 +1,8 @@
 """DCGAN: a generator and a critic that mirror each other (Radford et al. 2016; lecture 5).
 
 The generator doubles a 4 x 4 picture until it has its size; the critic halves it back and scores
-it with one number. Both widen as the picture shrinks, to eight times `width` at most. With labels,
-the generator hears them beside the noise, and the critic adds how well its features fit the label:
-the inner product of the two (the projection of Miyato & Koyama 2018).
-B batch, C channels, S side.
+it with one number (see critic.py). Both widen as the picture shrinks, to eight times `width` at
+most. With labels, the generator hears them beside the noise. B batch, C channels, S side.
 """
 
 from __future__ import annotations
@@ -15,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from hlml.errors import UserError
+from hlml.models.critic import Critic
 from hlml.models.game_layers import (
+    START,
     Norm,
     doubling,
     embedding,
-    halving,
     initialise,
     norm,
     normalise_spectrum,
 )
-
-START = 4  # the side of the smallest picture
 
 
 class DCGAN(nn.Module):
@@ -96,28 +93,3 @@ class Generator(nn.Module):
         if self.labels is not None and labels is not None:
             noise = torch.cat([noise, self.labels(labels % self.labels.num_embeddings)], 1)
         return torch.tanh(self.picture(self.blocks(self.start(noise))))
-
-
-class Critic(nn.Module):
-    """`widths`: the channels of each smaller picture, down to 4 x 4."""
-
-    def __init__(
-        self, channels: int, widths: list[int], classes: int, kind: Norm, residual: bool
-    ) -> None:
-        super().__init__()
-        # no norm beside the picture: the critic may see how bright it is (Radford et al.)
-        first = halving(channels, widths[0], "none", residual)
-        pairs = pairwise(widths)
-        self.blocks = nn.Sequential(first, *(halving(a, b, kind, residual) for a, b in pairs))
-        features = widths[-1] * START**2
-        self.score = nn.Linear(features, 1)
-        self.labels = embedding(classes, features)
-        initialise(self)
-
-    def forward(self, pictures: Tensor, labels: Tensor | None = None) -> Tensor:
-        """pictures (B, C, S, S) in [-1, 1], labels (B,) -> scores (B,), of any size and sign"""
-        features = self.blocks(pictures).flatten(1)
-        scores: Tensor = self.score(features).squeeze(1)
-        if self.labels is not None and labels is not None:
-            scores = scores + (self.labels(labels % self.labels.num_embeddings) * features).sum(1)
-        return scores

@@ -13,6 +13,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 Norm = Literal["none", "batch", "instance", "layer"]
+START = 4  # the side of the smallest picture
+SLOPE = 0.2  # of a LeakyReLU below 0 (Radford et al. 2016)
 NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
 WEIGHED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
@@ -58,12 +60,12 @@ def doubling(inputs: int, outputs: int, kind: Norm, residual: bool) -> nn.Module
 def halving(inputs: int, outputs: int, kind: Norm, residual: bool) -> nn.Module:
     """(B, inputs, S, S) -> (B, outputs, S/2, S/2)"""
     down = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
-    block = nn.Sequential(down, norm(kind, outputs), nn.LeakyReLU(0.2))
+    block = nn.Sequential(down, norm(kind, outputs), nn.LeakyReLU(SLOPE))
     if not residual:
         return block
     main = nn.Sequential(*block, nn.Conv2d(outputs, outputs, 3, padding=1), norm(kind, outputs))
     shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1))
-    return Residual(main, shortcut, nn.LeakyReLU(0.2))
+    return Residual(main, shortcut, nn.LeakyReLU(SLOPE))
 
 
 def initialise(*modules: nn.Module) -> None:

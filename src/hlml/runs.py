@@ -187,6 +187,8 @@ def print_table(rows: list[dict[str, str]]) -> None:
 def aligned(table: list[list[str]], align: Callable[[str, int], str]) -> list[str]:
     """Lines of columns as wide as they need to be: the first to the left, the others by `align`."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if not widths:
+        return []
     return [
         "  ".join(
             [line[0].ljust(widths[0])]

@@ -28,6 +28,7 @@ hlml: Hung-yi Lee's machine learning course as commands.
   resume     hlml train homework=hw1 resume=auto   go on where it stopped
   evaluate   hlml evaluate hw1                     its newest run, once more
   predict    hlml predict hw1                      the file to hand in
+             hlml predict RUN RUN --views 8        runs and views averaged
 
 A run's folder does for hw1, too. More: hlml train --help, hlml runs --help.
 Tab completion: eval "$(hlml -sc install=bash)"

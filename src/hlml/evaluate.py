@@ -7,7 +7,7 @@ from hlml import saved
 
 def main(argv: list[str]) -> int:
     words = saved.parser("evaluate", "score a run's weights on valid and test")
-    run = saved.find(words.parse_args(argv))
+    run = saved.find(words.parse_intermixed_args(argv))
     data, task = run.open()
     from hlml.evaluation import evaluate
     from hlml.report import scores_table

@@ -115,7 +115,8 @@ class Journal:
 def columns(phases: dict[str, Phase], task: Task) -> list[str]:
     """The names of all scalars a run logs."""
     train = [train_name(n, q) for n in phases for q in ("loss", "lr", "grad_norm")]
-    return [*train, "train/steps_per_second", *(f"valid/{name}" for name in task.directions)]
+    valid = [f"valid/{name}" for name in task.directions]
+    return [*train, "train/steps_per_second", *valid, *task.logged]
 
 
 def train_name(phase: str, quantity: str) -> str:

@@ -33,6 +33,9 @@ class Task(nn.Module, ABC):
     directions: ClassVar[dict[str, str]]
     """Every metric and which way is better ("min", "max"); the first is watched by default."""
 
+    logged: ClassVar[tuple[str, ...]] = ()
+    """What `report` adds to the log book's scalars: columns of metrics.csv, like the metrics."""
+
     def parts(self) -> dict[str, nn.Module]:
         """What is optimised, by phase. Two entries make it a game (WGAN: critic and generator)."""
         return {"main": self}

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from hlml.errors import UserError
+
 WITH_WEIGHTS = (nn.Linear, nn.Conv2d)
 
 
@@ -18,6 +20,8 @@ def initialise(model: nn.Module, gain: float = 2.0) -> None:
     """Weights N(0, gain / fan-in), the last layer's N(0, 1 / fan-in), for no ReLU follows it;
     biases 0; norms as torch has them (1 and 0)."""
     layers = [layer for layer in model.modules() if isinstance(layer, WITH_WEIGHTS)]
+    if not layers[-1].weight.numel():
+        raise UserError("model: these pictures have no classes to tell apart; choose other data")
     for layer in layers:
         variance = (1 if layer is layers[-1] else gain) / layer.weight[0].numel()
         nn.init.normal_(layer.weight, std=math.sqrt(variance))

@@ -22,6 +22,7 @@ class Consistency(Classifier):
     pictures, with the weak view's class as label where its probability is above `threshold`.
     """
 
+    logged = ("consistency/sure",)
     sure: Tensor  # (2,) float64: unlabelled pictures above the threshold since the last report; all
 
     def __init__(

@@ -31,6 +31,7 @@ class PseudoLabels(Classifier):
     their label, and the others lose theirs.
     """
 
+    logged = ("pseudo/labels", "pseudo/round", "pseudo/right")
     pseudo: Tensor  # (U,) int64, UNKNOWN where the model was not sure
     round: Tensor  # () int64: how many times they were set
 

@@ -185,3 +185,11 @@ def test_learning_curves_take_rows_with_gaps() -> None:
     assert list(scores.get_lines()[0].get_ydata()) == [700.0, 600.0]
     assert np.asarray(scores.collections[0].get_offsets()).tolist() == [[4.0, 600.0]]
     assert curves.learning_curves([], "rmse").axes
+
+
+def test_learning_curves_of_a_game_show_both_players() -> None:
+    rows = [{"step": 1.0, "train/critic/loss": -2.0, "train/generator/loss": 3.0, "valid/gap": 1.0}]
+    losses, _ = curves.learning_curves(rows, "gap").axes
+    shown = {line.get_label(): list(line.get_ydata()) for line in losses.lines}
+    assert shown["critic"] == [-2.0]
+    assert shown["generator"] == [3.0]

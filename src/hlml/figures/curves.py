@@ -6,13 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from hlml.figures import style
-from hlml.figures.style import BLUE, INK, ORANGE
+from hlml.figures.style import BLUE, GREY, INK, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABELS = {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+LABELS = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "frechet": "Fréchet distance"}
 
 
 def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min") -> Figure:
@@ -23,10 +23,15 @@ def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min"
     scores = style.axes(
         figure.add_subplot(2, 1, 2, sharex=losses), "", "step", f"validation {name}"
     )
-    training, validation = _series(rows, "train/loss"), _series(rows, "valid/loss")
-    losses.plot(*training, color=BLUE, lw=0.8, alpha=0.35)
-    losses.plot(training[0], _smooth(training[1]), color=BLUE, lw=1.8, label="training")
-    losses.plot(*validation, color=ORANGE, lw=1.8, label="validation")
+    shown: list[float] = []
+    for (key, label), colour in zip(_loss_keys(rows), (BLUE, GREY), strict=False):
+        steps, values = _series(rows, key)
+        losses.plot(steps, values, color=colour, lw=0.8, alpha=0.35)
+        losses.plot(steps, _smooth(values), color=colour, lw=1.8, label=label)
+        shown += values
+    steps, values = _series(rows, "valid/loss")
+    if values:
+        losses.plot(steps, values, color=ORANGE, lw=1.8, label="validation")
     steps, values = _series(rows, f"valid/{metric}")
     scores.plot(steps, values, color=ORANGE, lw=1.8)
     if values:
@@ -34,11 +39,19 @@ def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min"
         label = f"best: {values[at]:.4g} at step {steps[at]:.0f}"
         scores.scatter(steps[at], values[at], s=44, color="white", ec=INK, zorder=3, label=label)
         style.legend(scores)
-    _zoom(losses, training[1] + validation[1])
+    _zoom(losses, shown + _series(rows, "valid/loss")[1])
     _zoom(scores, values)
-    style.legend(losses)
+    if shown:
+        style.legend(losses)
     losses.tick_params(labelbottom=False)
     return figure
+
+
+def _loss_keys(rows: list[dict[str, float]]) -> list[tuple[str, str]]:
+    """The training losses among the columns, and what each is called: a game has two."""
+    keys = dict.fromkeys(key for row in rows for key in row if key.endswith("/loss"))
+    names = {key: key.split("/")[1:-1] for key in keys if key.startswith("train/")}
+    return [(key, name[0] if name else "training") for key, name in names.items()]
 
 
 def _series(rows: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:

@@ -31,7 +31,7 @@ class Critic(nn.Module):
         features = widths[-1] * START**2
         self.score = nn.Linear(features, 1)
         self.labels = embedding(classes, features)
-        initialise(self)
+        initialise(self, normed=kind != "none")
 
     def forward(self, pictures: Tensor, labels: Tensor | None = None) -> Tensor:
         """pictures (B, C, S, S) in [-1, 1], labels (B,) -> scores (B,), of any size and sign"""

@@ -86,7 +86,8 @@ class Generator(nn.Module):
         self.blocks = nn.Sequential(*(doubling(a, b, kind, residual) for a, b in pairs))
         self.picture = nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1)
         # not the labels: they weigh as much as the noise beside them, which is from N(0, 1)
-        initialise(self.start, self.blocks, self.picture)
+        initialise(self.start, self.blocks, normed=kind != "none")
+        initialise(self.picture)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """noise (B, latent), labels (B,) -> pictures (B, C, S, S) in [-1, 1]"""

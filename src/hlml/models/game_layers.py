@@ -16,7 +16,8 @@ Norm = Literal["none", "batch", "instance", "layer"]
 START = 4  # the side of the smallest picture
 SLOPE = 0.2  # of a LeakyReLU below 0 (Radford et al. 2016)
 NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
-WEIGHED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+MAPS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+WEIGHED = (*MAPS, nn.Embedding)
 
 
 def norm(kind: Norm, channels: int) -> nn.Module:
@@ -68,15 +69,21 @@ def halving(inputs: int, outputs: int, kind: Norm, residual: bool) -> nn.Module:
     return Residual(main, shortcut, nn.LeakyReLU(SLOPE))
 
 
-def initialise(*modules: nn.Module) -> None:
-    """Weights from N(0, 0.02), gains of norms from N(1, 0.02), no offset (Radford et al. 2016)."""
+def initialise(*modules: nn.Module, normed: bool = True) -> None:
+    """Weights from N(0, 0.02), gains of norms from N(1, 0.02), no offset (Radford et al. 2016).
+
+    Without norms such weights would halve a signal in each layer, and the critic begin all but
+    flat: they are then as wide as keeps its size behind a LeakyReLU (He et al. 2015).
+    """
     for module in modules:
         for layer in module.modules():
             gain = isinstance(layer, NORMS)
-            if gain or isinstance(layer, WEIGHED):
+            if isinstance(layer, MAPS) and not normed:
+                nn.init.kaiming_normal_(layer.weight, SLOPE)
+            elif gain or isinstance(layer, WEIGHED):
                 nn.init.normal_(layer.weight, float(gain), 0.02)  # type: ignore[arg-type]
-                if getattr(layer, "bias", None) is not None:
-                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            if isinstance(getattr(layer, "bias", None), Tensor):
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def normalise_spectrum(module: nn.Module) -> None:

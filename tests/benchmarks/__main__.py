@@ -24,7 +24,7 @@ import torch
 from measure import Times, alternate, ratio, spread
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-STEP_ROUNDS, RIVAL_ROUNDS, START_ROUNDS, PICTURE_ROUNDS = 41, 7, 7, 7
+STEP_ROUNDS, RIVAL_ROUNDS, START_ROUNDS, PICTURE_ROUNDS = 41, 7, 7, 5
 IMPORT, BARE = "import torch", "bare script, first step"
 
 HEAD = """\
@@ -68,7 +68,6 @@ each picture, collated by a DataLoader in the same process.
 
 CLASSIFY_ROWS = {
     "bare": "a bare loop: eager, float32, tensors in memory",
-    "bare, bf16": "the same, autocast to bf16",
     "hlml": "hlml",
     "hlml, bf16": "hlml, trainer.precision=bf16",
     "hlml, augmented": "hlml, shift and flip",

@@ -63,7 +63,7 @@ def parser(verb: str, does: str) -> argparse.ArgumentParser:
         "run", help="a run folder, a .pt file in one, or a homework (its newest run)"
     )
     words.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="such as data.root=PATH")
-    words.add_argument("--weights", choices=WEIGHTS, default="best", help="default: best")
+    words.add_argument("--weights", choices=WEIGHTS, help="default: those that the run reports")
     words.add_argument("--runs", default="runs", help="where run folders are (default: runs)")
 
     def refuse(message: str) -> None:
@@ -78,12 +78,17 @@ def find(args: argparse.Namespace) -> Saved:
     path = Path(args.run)
     if not path.exists():
         path = newest(Path(args.runs), args.run)
-    file = path / WEIGHTS[args.weights] if path.is_dir() else path
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() and not any(path.glob("*.pt")):
+        raise UserError(f"{path}: no checkpoint in it")
+    _refuse_its_code(folder)
+    checked = _config(folder / "config.yaml", args.overrides)
+    weights = args.weights or checked["trainer"].get("select", "best")
+    file = folder / WEIGHTS[weights] if path.is_dir() else path
     if not file.exists():
-        kept = sorted(found.name for found in file.parent.glob("*.pt"))
+        kept = sorted(found.name for found in folder.glob("*.pt"))
         raise UserError(f"{file}: no such checkpoint; there are: {', '.join(kept) or 'none'}")
-    _refuse_its_code(file.parent)
-    return Saved(file.parent, _config(file.parent / "config.yaml", args.overrides), file)
+    return Saved(folder, checked, file)
 
 
 def _refuse_its_code(folder: Path) -> None:

@@ -17,7 +17,10 @@ from command import Command
         ("hlml train home", {"homework="}),
         ("hlml train homework=", {"homework=hw1", "homework=hw3", "homework=hw6"}),
         ("hlml train optim", {"optimizer="}),
-        ("hlml train homework=hw1 optimizer=adam", {"optimizer=adam", "optimizer=adamw"}),
+        (
+            "hlml train homework=hw1 optimizer=adam",
+            {f"optimizer=adam{end}" for end in ("", "w", "_gan")},
+        ),
         ("hlml train homework=hw1 le", {"level="}),
         (
             "hlml train homework=hw1 level=",

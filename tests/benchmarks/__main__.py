@@ -21,7 +21,7 @@ import game
 import startup
 import steps
 import torch
-from measure import Times, alternate, ratio, spread
+from measure import Times, alternate, ratio, with_spread
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 STEP_ROUNDS, RIVAL_ROUNDS, START_ROUNDS, PICTURE_ROUNDS = 41, 7, 7, 5
@@ -101,7 +101,7 @@ network, makes a batch and takes one step of fused Adam, and nothing else. {roun
 
 
 def step_row(times: Times, name: str) -> str:
-    own = f"{ratio(times, name, 'in memory'):.2f} ({spread(times, name, 'in memory')})"
+    own = with_spread(times, name, "in memory")
     slower = f"{ratio(times, name, 'hlml'):.1f}" if "hlml" not in name else ""
     who = STEP_ROWS[name].format(version=steps.lightning_version())
     return f"| {who} | {statistics.median(times[name]) * 1e6:.0f} | {own} | {slower} |\n"
@@ -123,7 +123,7 @@ def step_tables() -> str:
 def start_table(times: Times) -> str:
     lines = ["| what | seconds | x `import torch` | x bare script |", "|---|---:|---:|---:|"]
     for name, seconds in times.items():
-        bare = f"{ratio(times, name, BARE):.2f} ({spread(times, name, BARE)})"
+        bare = with_spread(times, name, BARE)
         torch_only = f"{ratio(times, name, IMPORT):.2f}"
         lines.append(f"| {name} | {statistics.median(seconds):.2f} | {torch_only} | {bare} |")
     return "\n".join(lines) + "\n"
@@ -133,10 +133,9 @@ def classify_table() -> str:
     times = alternate(classify.contenders(), PICTURE_ROUNDS)
     lines = ["| who | ms a step | x bare loop | x hlml |", "|---|---:|---:|---:|"]
     for name, seconds in times.items():
-        bare, own = ratio(times, name, "bare"), ratio(times, name, "hlml, augmented")
-        own = own if "augmented" in name else ratio(times, name, "hlml")
+        own = ratio(times, name, "hlml, augmented" if "augmented" in name else "hlml")
         middle = f"{statistics.median(seconds) * 1e3:.1f}"
-        around = f"{bare:.2f} ({spread(times, name, 'bare')})"
+        around = with_spread(times, name, "bare")
         lines.append(f"| {CLASSIFY_ROWS[name]} | {middle} | {around} | {own:.2f} |")
     return "\n".join(lines) + "\n"
 
@@ -146,7 +145,7 @@ def game_table() -> str:
     lines = ["| who | ms a step | x by hand |", "|---|---:|---:|"]
     for name, seconds in times.items():
         middle = f"{statistics.median(seconds) * 1e3:.1f}"
-        around = f"{ratio(times, name, 'by hand'):.2f} ({spread(times, name, 'by hand')})"
+        around = with_spread(times, name, "by hand")
         lines.append(f"| {name} | {middle} | {around} |")
     return "\n".join(lines) + "\n"
 
@@ -157,7 +156,7 @@ def augmentation_table() -> str:
     for what in dict.fromkeys(name.rpartition(": ")[0] for name in times):
         ours, theirs = f"{what}: hlml", f"{what}: torchvision, one by one"
         middle = f"{statistics.median(times[ours]) * 1e6:.0f}"
-        around = f"{ratio(times, theirs, ours):.1f} ({spread(times, theirs, ours)})"
+        around = with_spread(times, theirs, ours, digits=1)
         lines.append(f"| {what} | {middle} | {around} |")
     return "\n".join(lines) + "\n"
 

@@ -36,3 +36,8 @@ def spread(times: Times, name: str, other: str) -> str:
     ratios = [a / b for a, b in zip(times[name], times[other], strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
     return f"{low:.2f} - {high:.2f}"
+
+
+def with_spread(times: Times, name: str, other: str, digits: int = 2) -> str:
+    """A cell of a table: 1.04 (1.02 - 1.05)."""
+    return f"{ratio(times, name, other):.{digits}f} ({spread(times, name, other)})"

@@ -8,6 +8,8 @@ PORT ?= 6006
 STAMP := $(VENV)/.complete
 HLML ?= $(VENV)/bin/hlml
 OURS := ARGS PORT PYTHON VENV HLML
+# The tests run one a core; pytest's own -n 0 or --pdb in ARGS puts them back into one process.
+PYTEST := -m pytest -n auto --dist worksteal
 
 # A homework is there when it has a config: configs/homework/hw1.yaml or configs/homework/hw1/.
 HOMEWORKS := $(sort $(basename $(notdir $(wildcard configs/homework/hw?.yaml configs/homework/hw?))))
@@ -58,13 +60,13 @@ $(filter-out $(HOMEWORKS),hw1 hw2 hw3 hw4 hw5 hw6):
 	@echo '$@ is not there yet; what is: $(or $(HOMEWORKS),none)' >&2; exit 2
 
 test: $(STAMP) ## the tests (ARGS="-k wheel -x": pytest's own options)
-	@exec $(VENV)/bin/python -m pytest $(ARGS)
+	@exec $(VENV)/bin/python $(PYTEST) $(ARGS)
 
 check: $(STAMP) ## formatting, lint, types, tests
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/mypy
-	@exec $(VENV)/bin/python -m pytest $(ARGS)
+	@exec $(VENV)/bin/python $(PYTEST) $(ARGS)
 
 format: $(STAMP) ## format the code and mend what ruff can mend
 	@$(VENV)/bin/ruff check --fix --exit-zero --quiet

@@ -103,6 +103,10 @@ class DataModule(ABC):
         order = torch.randperm(len(self.rows("train")), generator=generator(self.seed, epoch))
         return list(order.split(self.batch_size))
 
+    def reading(self, split: Split) -> list[Tensor]:
+        """The batches in which a split is evaluated: all of its rows, in order."""
+        return list(torch.arange(len(self.rows(split))).split(self.batch_size))
+
     def place(self, device: torch.device) -> None:
         """Say where batches are wanted: rows in memory move there once, if they fit."""
         self.device, self._placed = device, {}
@@ -130,8 +134,7 @@ class DataModule(ABC):
 
     def evaluation(self, split: Split, shared: bool = False) -> Iterator[Batch]:
         """A split's batches in order; `shared`: this process's part of each."""
-        chunks = torch.arange(len(self.rows(split))).split(self.batch_size)
-        return self._read(split, ((rows, 0) for rows in chunks), shared)
+        return self._read(split, ((rows, 0) for rows in self.reading(split)), shared)
 
     def _keys(self, epoch: int, done: int, length: int) -> Iterator[Key]:
         """Every batch of training from here on: one stream, so that workers live through epochs."""

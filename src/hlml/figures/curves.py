@@ -32,6 +32,7 @@ def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min"
     steps, values = _series(rows, "valid/loss")
     if values:
         losses.plot(steps, values, color=ORANGE, lw=1.8, label="validation")
+    _zoom(losses, shown + values)
     steps, values = _series(rows, f"valid/{metric}")
     scores.plot(steps, values, color=ORANGE, lw=1.8)
     if values:
@@ -39,7 +40,6 @@ def learning_curves(rows: list[dict[str, float]], metric: str, best: str = "min"
         label = f"best: {values[at]:.4g} at step {steps[at]:.0f}"
         scores.scatter(steps[at], values[at], s=44, color="white", ec=INK, zorder=3, label=label)
         style.legend(scores)
-    _zoom(losses, shown + _series(rows, "valid/loss")[1])
     _zoom(scores, values)
     if shown:
         style.legend(losses)

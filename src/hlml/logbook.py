@@ -106,8 +106,10 @@ class Logbook:
         Image.fromarray(np.asarray(pixels)).save(path)
         self.image(name, path)
 
-    def embedding(self, name: str, vectors: Tensor, labels: list[str], pictures: Tensor) -> None:
-        """Vectors (N, D) for TensorBoard's projector, each with a label and its picture.
+    def embedding(
+        self, name: str, vectors: Tensor, labels: list[str], pictures: Tensor | None = None
+    ) -> None:
+        """Vectors (N, D) for TensorBoard's projector, each with a label, and maybe its picture.
 
         `pictures` (N, C, S, S) uint8 are what the points are drawn as.
         """
@@ -115,7 +117,7 @@ class Logbook:
             return
         # where TensorBoard puts it: a run that is resumed at its end would find it there
         shutil.rmtree(self.folder / f"{self.step:05}" / name, ignore_errors=True)
-        colour = pictures.expand(-1, 3, -1, -1).float().cpu() / 255
+        colour = None if pictures is None else pictures.expand(-1, 3, -1, -1).float().cpu() / 255
         self.writer.add_embedding(vectors.float().cpu(), labels, colour, self.step, name)
 
     def image(self, name: str, path: Path) -> None:
@@ -127,6 +129,11 @@ class Logbook:
             with Image.open(path) as picture:
                 pixels = np.asarray(picture.convert("RGB"))
             self.writer.add_image(name, pixels, self.step, dataformats="HWC")
+
+    def audio(self, name: str, wave: Tensor, rate: int) -> None:
+        """Let TensorBoard play `wave` (samples,) in -1..1, with `rate` samples a second."""
+        if self.writer is not None:
+            self.writer.add_audio(name, wave.float().cpu().clamp(-1, 1)[None], self.step, rate)
 
     def text(self, name: str, markdown: str) -> None:
         if self.writer is not None:

@@ -21,22 +21,24 @@ READABLE = 12  # classes, up to which a matrix of numbers can be read
 MOST_NAMES = 40  # along an axis
 
 
-def confusion_matrix(counts: Tensor, names: list[str]) -> Figure:
-    """counts (K, K): true class by row, predicted by column."""
+def confusion_matrix(
+    counts: Tensor, names: list[str], things: str = "pictures", title: str = "Confusion matrix"
+) -> Figure:
+    """counts (K, K) of `things`: true class by row, predicted by column."""
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
     accuracy = float(counts.diagonal().sum() / counts.sum().clamp(min=1))
     canvas = figure(12.4, 5.8)
     left, right = canvas.subplots(1, 2)
     few = len(names) <= READABLE
     _matrix(left, shares, names, [[f"{n:.0f}" for n in row] for row in counts.tolist()] * few)
-    title = "Confusion matrix" + ", counts" * few
+    title += ", counts" * few
     axes(left, f"{title} (accuracy {accuracy:.4g})", "predicted", "true")
     if few:
         percent = [[f"{100 * n:.0f}" if n else "" for n in row] for row in shares.tolist()]
         _matrix(right, shares, names, percent)
         axes(right, "Per cent of each true class", "predicted", "true")
     else:
-        _confused_pairs(right, counts, names)
+        _confused_pairs(right, counts, names, things)
     for one in (left, right)[: 1 + few]:
         one.grid(visible=False)
         one.tick_params(labelsize=9 if few else 5)
@@ -58,7 +60,9 @@ def _matrix(place: Axes, shares: Tensor, names: list[str], cells: list[list[str]
             place.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
 
 
-def _confused_pairs(place: Axes, counts: Tensor, names: list[str], most: int = 15) -> None:
+def _confused_pairs(
+    place: Axes, counts: Tensor, names: list[str], things: str, most: int = 15
+) -> None:
     """What a matrix too large for numbers hides: the mistakes made most often."""
     mistakes = counts - counts.diagonal().diag()
     numbers, cells = mistakes.flatten().topk(most)
@@ -67,7 +71,7 @@ def _confused_pairs(place: Axes, counts: Tensor, names: list[str], most: int = 1
     place.barh(range(len(pairs)), numbers[numbers > 0].tolist(), color=BLUE)
     place.set_yticks(range(len(pairs)), labels)
     place.invert_yaxis()
-    axes(place, "Most frequent mistakes", "pictures", "")
+    axes(place, "Most frequent mistakes", things, "")
 
 
 def what_the_model_sees(views: dict[str, Tensor], labels: list[str], plain: Tensor) -> Figure:

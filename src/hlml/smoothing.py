@@ -1,0 +1,71 @@
+"""Making a sequence of answers smoother: a phoneme lasts for several frames.
+
+Viterbi 1967. Dividing a network's posteriors by the classes' frequencies, so that they may stand
+where a hidden Markov model has likelihoods: Bourlard and Morgan 1994, "Connectionist Speech
+Recognition". B batch, T frames, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hlml.data.sequences import Corpus
+
+
+def aba(labels: Tensor, mask: Tensor) -> Tensor:
+    """a b a -> a a a: a frame between two equal ones takes their label. (B, T) -> (B, T)
+
+    From left to right and in place, as the course's students do it: a b a b a -> a a a a a.
+    """
+    frames = list(labels.unbind(1))
+    for t in range(1, len(frames) - 1):
+        inside = (frames[t - 1] == frames[t + 1]) & mask[:, t + 1]
+        frames[t] = torch.where(inside, frames[t - 1], frames[t])
+    return torch.stack(frames, 1)
+
+
+def viterbi(scores: Tensor, steps: Tensor, mask: Tensor) -> Tensor:
+    """The labels (B, T) of the path with the largest sum of its frames' `scores` (B, T, K) and its
+    `steps` (K, K) from a class (row) to the next (column); real frames alone count."""
+    best, origins = scores[:, 0], []
+    stay = torch.arange(len(steps), device=steps.device)
+    for t in range(1, scores.shape[1]):
+        value, origin = (best[:, :, None] + steps).max(1)
+        real = mask[:, t, None]
+        best = torch.where(real, value + scores[:, t], best)
+        origins.append(torch.where(real, origin, stay))
+    path = [best.argmax(1)]
+    for origin in reversed(origins):
+        path.append(origin.gather(1, path[-1][:, None])[:, 0])
+    return torch.stack(path[::-1], 1)
+
+
+def labels_of(corpus: Corpus, index: Tensor) -> tuple[Tensor, Tensor]:
+    """The labels of all frames of the utterances `index`, one after the other, and the place in
+    `index` of the utterance each belongs to."""
+    lengths = corpus.lengths[index]
+    which = torch.repeat_interleave(torch.arange(len(index)), lengths)
+    offsets = corpus.starts[index] - (lengths.cumsum(0) - lengths)
+    return corpus.labels[torch.arange(len(which)) + offsets[which]], which
+
+
+def count_steps(labels: Tensor, which: Tensor, classes: int) -> Tensor:
+    """How often each class (row) is followed by each (column) in the same utterance: (K, K)
+    float64, of what `labels_of` gives."""
+    before, after = labels[:-1], labels[1:]
+    together = (which[1:] == which[:-1]) & (before >= 0) & (after >= 0)
+    cells = before[together] * classes + after[together]
+    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes).double()
+
+
+def step_scores(counts: Tensor) -> Tensor:
+    """log P(next | this) - log P(next) from counts (K, K), one added to each: what a step is worth.
+
+    With log posteriors as `scores` this is the hidden Markov model's own best path: its likelihoods
+    are posteriors divided by the classes' frequencies, and the frequency that the path's first
+    class brings along cancels against the one it is divided by.
+    """
+    counts = counts + 1
+    following = counts.sum(0) / counts.sum()
+    return (counts / counts.sum(1, keepdim=True)).log() - following.log()

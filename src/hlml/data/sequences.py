@@ -209,8 +209,8 @@ class SequenceData(DataModule, ABC):
 
     def reading(self, split: Split) -> list[Tensor]:
         """A split's rows in order, as many at once as the budget allows."""
-        rows = self.splits[split]
-        if not self.budget:
+        rows = self.rows(split)
+        if not self.budget or not isinstance(rows, Utterances):
             return super().reading(split)
         batches, longest, start = [], 0, 0
         for place, length in enumerate(rows.lengths.tolist()):

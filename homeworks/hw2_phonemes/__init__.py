@@ -1,0 +1,1 @@
+"""Homework 2: the phoneme of each frame of speech."""

@@ -1,0 +1,1 @@
+"""Homework 4: who is speaking."""

@@ -3,13 +3,14 @@ speaks, and noise hides it."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hlml.data import generator
 from hlml.data.sequences import UNKNOWN, Corpus, SequenceData
+from hlml.models.tagger import Tagger
 
 PHONES, FEATURES = 4, 5
 
@@ -53,60 +54,42 @@ class Utterances(SequenceData):
         return (torch.randn(samples).clamp(-1, 1), 8000) if self.audible else None
 
 
-class Attentive(nn.Module):
-    """One head of self-attention, its maps to be seen."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.queries = nn.Linear(width, width)
-
-    def attention_maps(self, frames: Tensor, mask: Tensor) -> list[Tensor]:
-        scores = self.queries(frames) @ frames.transpose(1, 2)
-        return [scores.masked_fill(~mask[:, None], -torch.inf).softmax(2)[:, None]]
-
-    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        mixed: Tensor = self.attention_maps(frames, mask)[0][:, 0] @ frames
-        return mixed
-
-
 class Small(nn.Module):
-    """Neighbours see each other, or attention sees all; dropout where asked for."""
+    """Each frame by itself, or with all of them mixed in by `attention`; a student's own make."""
 
     def __init__(
-        self, one_label: bool = False, inputs: int = FEATURES, attention: bool = False,
-        dropout: float = 0.0, cosine: bool = False,
+        self, inputs: int = FEATURES, one_label: bool = False, attention: bool = False,
+        dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.one_label = one_label
-        self.scale = 12.0 if cosine else None
-        self.encoder = Attentive(inputs) if attention else None
+        self.one_label, self.attention = one_label, attention
         self.first = nn.Linear(inputs, 8)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(8, PHONES)
+        if attention:
+            self.attention_maps = self.maps
 
-    def hidden(self, frames: Tensor, mask: Tensor) -> Tensor:
-        if self.encoder is not None:
-            frames = frames + self.encoder(frames, mask)
-        return self.dropout(self.first(frames).relu())
+    def maps(self, frames: Tensor, mask: Tensor) -> list[Tensor]:
+        scores = (frames @ frames.transpose(1, 2)).masked_fill(~mask[:, None], -torch.inf)
+        return [scores.softmax(2)[:, None]]
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        hidden = self.hidden(frames, mask)
+        if self.attention:
+            frames = frames + self.maps(frames, mask)[0][:, 0] @ frames
+        hidden = self.dropout(self.first(frames).relu())
         if self.one_label:
-            hidden = pooled(hidden, mask)
-        if self.scale:
-            units = nn.functional.normalize(hidden, dim=1)
-            return self.scale * units @ nn.functional.normalize(self.head.weight, dim=1).T
+            hidden = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         scores: Tensor = self.head(hidden)
         return scores
 
 
-class Known(Small):
+class Known(Tagger):
     """Its vectors are its own."""
 
-    def vectors(self, frames: Tensor, mask: Tensor) -> Tensor:
-        return pooled(self.hidden(frames, mask), mask)
+    def __init__(self, inputs: int = FEATURES, dropout: float = 0.0, **head: Any) -> None:
+        super().__init__(8, PHONES, **{"one_label": True, **head})
+        self.first, self.dropout = nn.Linear(inputs, 8), nn.Dropout(dropout)
 
-
-def pooled(frames: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, F) -> (B, F): the mean over real frames."""
-    return (frames * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    def encode(self, frames: Tensor, mask: Tensor) -> Tensor:
+        hidden: Tensor = self.dropout(self.first(frames).relu())
+        return hidden

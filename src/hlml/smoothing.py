@@ -1,8 +1,6 @@
 """Making a sequence of answers smoother: a phoneme lasts for several frames.
 
-Viterbi 1967. Dividing a network's posteriors by the classes' frequencies, so that they may stand
-where a hidden Markov model has likelihoods: Bourlard and Morgan 1994, "Connectionist Speech
-Recognition". B batch, T frames, K classes.
+The best path: Viterbi 1967. B batch, T frames, K classes.
 """
 
 from __future__ import annotations
@@ -60,12 +58,12 @@ def count_steps(labels: Tensor, which: Tensor, classes: int) -> Tensor:
 
 
 def step_scores(counts: Tensor) -> Tensor:
-    """log P(next | this) - log P(next) from counts (K, K), one added to each: what a step is worth.
+    """log P(next | this) from counts (K, K), one added to each: what a step of a path is worth.
 
-    With log posteriors as `scores` this is the hidden Markov model's own best path: its likelihoods
-    are posteriors divided by the classes' frequencies, and the frequency that the path's first
-    class brings along cancels against the one it is divided by.
+    A hidden Markov model would also have the posteriors divided by the classes' frequencies, to
+    stand for its likelihoods (Bourlard and Morgan 1994, "Connectionist Speech Recognition"). That
+    helps rare classes at the expense of frequent ones: on synthetic speech it raised recall, and
+    left more wrong frames and more wrong phones than without, so it is left out.
     """
     counts = counts + 1
-    following = counts.sum(0) / counts.sum()
-    return (counts / counts.sum(1, keepdim=True)).log() - following.log()
+    return (counts / counts.sum(1, keepdim=True)).log()

@@ -41,7 +41,7 @@ def confusion_matrix(
         _confused_pairs(right, counts, names, things)
     for one in (left, right)[: 1 + few]:
         one.grid(visible=False)
-        one.tick_params(labelsize=9 if few else 5)
+        one.tick_params(labelsize=9 if few else 6)
     return canvas
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEARD = 8000  # Hz: above lies little of speech
-QUIET = 70  # dB below the loudest, from where on nothing is drawn
-PALE, PALE_BLUE, PALE_ORANGE = "#e9ebee", "#cfe0f3", "#f7d3b5"
+QUIET = 60  # dB below the loudest, from where on nothing is drawn
+PALE, PALE_BLUE, PALE_ORANGE, DARK_ORANGE = "#e9ebee", "#cfe0f3", "#f7d3b5", "#a8500d"
 NARROW = 0.011  # of an axis: a shorter run has no room for its name
 
 
@@ -95,8 +95,8 @@ def attention(speech: Speech, maps: Tensor, name: str) -> Figure:
         assert inner is not None
         small = canvas.add_subplot(inner[number])
         _map(small, maps[number], speech)
-        style.axes(small, "", "", "").set_title(f"head {number + 1} of {len(maps)}", fontsize=9)
-        small.grid(visible=False)
+        style.axes(small, "", "", "").grid(visible=False)
+        small.set_title(f"head {number + 1} of {len(maps)}", fontsize=9, color=INK)
         small.tick_params(labelsize=7)
     return canvas
 
@@ -108,9 +108,10 @@ def class_recall(counts: Tensor, names: list[str]) -> Figure:
     known = (rows > 0).nonzero().flatten()
     mean = float(recall[known].mean())
     canvas = style.figure(11, 4.2)
-    place = style.axes(canvas.add_subplot(), "Recall of each class", "", "answered right")
+    title = f"Recall of each class; the line is their mean, {mean:.3f}"
+    place = style.axes(canvas.add_subplot(), title, "", "answered right")
     place.bar(known.tolist(), recall[known].tolist(), color=BLUE, width=0.75)
-    place.axhline(mean, color=ORANGE, lw=1.5, label=f"mean: {mean:.3f}")
+    place.axhline(mean, color=ORANGE, lw=1.5)
     every = -(-len(names) // 50)
     ticks = list(range(0, len(names), every))
     short = [f"{names[n][:12]}\n{100 * float(rows[n] / rows.sum()):.1f}" for n in ticks]
@@ -119,7 +120,6 @@ def class_recall(counts: Tensor, names: list[str]) -> Figure:
     place.set(xlim=(-0.7, len(names) - 0.3), ylim=(0, 1))
     place.set_xlabel("class, and its share of all frames in per cent", color=INK)
     place.grid(visible=False, axis="x")
-    place.legend(loc="lower right", fontsize=9, labelcolor=INK, edgecolor="none")
     return canvas
 
 
@@ -139,9 +139,11 @@ def training_batch(frames: Tensor, mask: Tensor, labels: list[list[str]], rows: 
         place.imshow(shown.numpy(), vmin=-3, vmax=3, cmap="viridis", **options)
         place.set_facecolor(PALE)
         title = f"{names[0]}: {length} frames" if one else f"{length} frames"
-        style.axes(place, "", "", f"{width} features").set_title(title, loc="left", fontsize=9)
+        style.axes(place, "", "", f"{width} features").set_title(
+            title, loc="left", fontsize=9, color=INK
+        )
         place.grid(visible=False)
-        if length < longest:
+        if length < 0.9 * longest:
             middle = (length + longest) / 2
             place.text(middle, width / 2, "padding", ha="center", va="center", color=GREY)
         if not one:
@@ -196,7 +198,8 @@ def pair_scores(scores: Tensor, same: Tensor, threshold: float, rate: float) -> 
 
 
 def listening(ground: Ground, hop: float, weights: dict[str, Tensor], title: str) -> Figure:
-    """What of an utterance counts: by name, weights (T,) of its frames."""
+    """What of an utterance counts: by name, weights (T,) of its frames with a sum of 1; drawn as
+    multiples of an even share."""
     canvas = style.figure(11, 3.2 + 1.3 * len(weights))
     ratios = [3.0] + [1.4] * len(weights)
     above, *below = canvas.subplots(1 + len(weights), 1, sharex=True, height_ratios=ratios)
@@ -204,11 +207,13 @@ def listening(ground: Ground, hop: float, weights: dict[str, Tensor], title: str
     style.axes(above, title, "", ground.name).grid(visible=False)
     for place, (name, curve) in zip(below, weights.items(), strict=True):
         times = ((torch.arange(len(curve)) + 0.5) * hop).tolist()
-        place.fill_between(times, curve.tolist(), color=BLUE, alpha=0.35, lw=0)
-        place.plot(times, curve.tolist(), color=BLUE, lw=1.2)
+        heights = (curve * len(curve)).tolist()
+        place.fill_between(times, heights, color=BLUE, alpha=0.35, lw=0)
+        place.plot(times, heights, color=BLUE, lw=1.2)
+        place.axhline(1, color=ORANGE, lw=1)
         style.axes(place, "", "", "").set_title(name, loc="left", fontsize=9, color=INK)
-        place.set_ylim(0, max(1e-9, float(curve.max())) * 1.08)
-    canvas.axes[-1].set_xlabel("time (s)", color=INK)
+        place.set_ylim(0, max(1.0, *heights) * 1.08)
+    canvas.axes[-1].set_xlabel("time (s); the line is each frame's even share", color=INK)
     return canvas
 
 
@@ -253,16 +258,17 @@ def _runs(
 ) -> None:
     """A box for each run of equal names, and its name where there is room for it."""
     offset = -0.5 if hop == 1 else 0.0  # pixels of an image begin half a pixel before their number
+    right = [name == truth for name, truth in zip(names, true, strict=True)]
+    boxes: dict[str, list[tuple[float, float]]] = {"True": [], "False": []}
+    for start, end, verdict in runs([str(one) for one in right]):
+        boxes[verdict].append((start * hop + offset, (end - start) * hop))
+    for verdict, colour in (("True", PALE_BLUE), ("False", PALE_ORANGE)):
+        place.broken_barh(boxes[verdict], (row + 0.06, 0.88), facecolors=colour, lw=0)
+    borders = [start * hop + offset for start, _, _ in runs(names)]
+    place.vlines(borders, row + 0.06, row + 0.94, color="white", lw=0.8)
     for start, end, name in runs(names):
-        wrong = [a != name for a in true[start:end]]
-        for first, last, bad in runs([str(w) for w in wrong]):
-            box = ((start + first) * hop + offset, (last - first) * hop)
-            colour = PALE_ORANGE if bad == "True" else PALE_BLUE
-            place.broken_barh([box], (row + 0.06, 0.88), facecolors=colour, lw=0)
-        place.vlines(start * hop + offset, row + 0.06, row + 0.94, color="white", lw=0.8)
         if (end - start) * hop >= NARROW * width:
-            middle = (start + end) / 2 * hop + offset
-            mostly = sum(wrong) > len(wrong) / 2
-            colour = "#a8500d" if mostly else INK
+            colour = INK if 2 * sum(right[start:end]) >= end - start else DARK_ORANGE
             options: Any = {"ha": "center", "va": "center", "fontsize": 7, "clip_on": True}
+            middle = (start + end) / 2 * hop + offset
             place.text(middle, row + 0.5, name[:8], color=colour, **options)

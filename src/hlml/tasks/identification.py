@@ -16,6 +16,7 @@ from hlml.data.module import generator
 from hlml.data.sequences import UNKNOWN, SequenceData, Sequences
 from hlml.error_rates import equal_error_rate, pairs
 from hlml.errors import UserError
+from hlml.models.tagger import Tagger
 from hlml.task import Progress
 from hlml.tasks import identification_report
 from hlml.tasks.sequence_task import SequenceTask
@@ -33,7 +34,8 @@ class Identification(SequenceTask):
     accuracy is the share of utterances whose speaker is named, loss the cross-entropy without
     margin and label smoothing. eer is the equal error rate of telling by the cosine of their
     vectors whether two utterances have the same speaker, over all pairs of 2,000 utterances at
-    most (drawn once). Vectors are the model's own (`vectors`), or else its scores.
+    most (drawn once). Vectors are what a `Tagger`'s last layer is given; of any other model its
+    scores, less their mean.
     """
 
     directions: ClassVar[dict[str, str]] = {"accuracy": "max", "eer": "min", "loss": "min"}
@@ -75,13 +77,14 @@ class Identification(SequenceTask):
 
     def validation_step(self, batch: Sequences) -> dict[str, Tensor]:
         """Counts, the sum of the losses, and each utterance's vector in its own row: float64."""
-        scores, labels = self.scores(batch).double(), batch.labels
+        vectors, scores = (part.double() for part in self.vectors_and_scores(batch))
+        labels = batch.labels
         known = labels != UNKNOWN
         return {
             "rows": known.sum().double(),
             "right": (scores.argmax(1) == labels).sum().double(),
             "loss": F.cross_entropy(scores, labels, reduction="sum", ignore_index=UNKNOWN),
-            "vectors": self._seated(self.vectors(batch, scores).double(), batch.rows),
+            "vectors": self._seated(vectors, batch.rows),
             "speakers": self._seated(labels.double() + 1, batch.rows),  # 0: nobody knows
         }
 
@@ -94,14 +97,16 @@ class Identification(SequenceTask):
             "loss": float(totals["loss"] / rows),
         }
 
-    def vectors(self, batch: Sequences, scores: Tensor) -> Tensor:
-        """(B, D): what the model knows an utterance by. Scores mean what they mean whatever is
-        added to all of them, so as vectors they have a mean of 0."""
-        make = getattr(self.model, "vectors", None)
-        if make is not None:
-            vectors: Tensor = make(self.shown(batch, training=False), batch.mask)
-            return vectors
-        return scores - scores.mean(1, keepdim=True)
+    def vectors_and_scores(self, batch: Sequences) -> tuple[Tensor, Tensor]:
+        """(B, D), what the model knows an utterance by; and (B, K).
+
+        Scores say the same whatever is added to all of them, so as vectors they have a mean of 0.
+        """
+        if isinstance(self.model, Tagger):
+            vectors = self.model.vectors(self.shown(batch, self.training), batch.mask)
+            return vectors, self.model.head(vectors)
+        scores = self.scores(batch)
+        return scores - scores.mean(1, keepdim=True), scores
 
     def compared(self, rows: Tensor) -> Tensor:
         """(B,) bool: which rows are among those that the equal error rate is taken over."""

@@ -5,7 +5,7 @@ N utterances, K classes, D numbers in an utterance's vector, T frames.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from hlml.data.sequences import SequenceData, Sequences
 from hlml.error_rates import equal_error_rate, pairs
 from hlml.figures import speech as figures
 from hlml.figures.classification import READABLE, confusion_matrix
+from hlml.models.tagger import Tagger
 from hlml.tasks.classifier_report import confusion
 from hlml.tasks.sequence_report import CLIPS, attention_maps, clips, name, utterance
 
@@ -45,8 +46,8 @@ def _everything(task: Identification, data: SequenceData) -> tuple[Tensor, Tenso
     """Labels (N,), answers (N,) and vectors (N, D) of the validation split."""
     found = []
     for batch in data.evaluation("valid"):
-        scores = task.scores(batch)
-        found.append((batch.labels, scores.argmax(1), task.vectors(batch, scores).float()))
+        vectors, scores = task.vectors_and_scores(batch)
+        found.append((batch.labels, scores.argmax(1), vectors.float()))
     labels, answers, vectors = (torch.cat(part).cpu() for part in zip(*found, strict=True))
     return labels, answers, vectors
 
@@ -74,26 +75,41 @@ def _alike(task: Identification, book: Logbook, vectors: Tensor, labels: Tensor)
 def _one_utterance(task: Identification, book: Logbook, data: SequenceData) -> None:
     batch, ground, hop = utterance(data, 0, SHOWN)
     slopes, answer = moving(task, batch)
-    weights = {}
-    maps = attention_maps(task, batch)
-    if maps:
-        weights["attention it gets in the last layer (1: its even share)"] = received(maps[-1])
-    weights[f"how much it moves the score of {data.class_names[answer]}"] = slopes
+    shares = {}
+    if maps := attention_maps(task, batch):
+        shares["attention that a frame gets, mean of the last layer's heads"] = received(maps[-1])
+    if (weights := pool_weights(task, batch)) is not None:
+        shares["weight that the pooling gives it"] = weights
+    guess = data.class_names[answer]
+    shares[f"how much it moves the score of {guess}"] = slopes
     truth = name(data, int(batch.labels[0]))
-    title = f"{truth}, taken for {data.class_names[answer]}: which frames count"
-    book.figure("listening", figures.listening(ground, hop, weights, title))
+    title = f"{truth}, {'recognised' if truth == guess else f'taken for {guess}'}: what counts"
+    book.figure("listening", figures.listening(ground, hop, shares, title))
+
+
+def pool_weights(task: Identification, batch: Sequences) -> Tensor | None:
+    """(T,), of a batch of one: what self-attentive pooling gives each frame."""
+    if not isinstance(task.model, Tagger) or task.model.pool is None:
+        return None
+    question: Any = task.model.pool.question
+    if question is None:
+        return None
+    frames = task.model.encode(task.shown(batch, training=False), batch.mask)
+    weights: Tensor = question(frames)[0, :, 0].softmax(0).float().cpu()
+    return weights
 
 
 def received(maps: Tensor) -> Tensor:
     """(H, T, T) -> (T,): how much each frame is looked at, on average over heads and frames."""
-    return maps.mean((0, 1)) * maps.shape[-1]
+    return maps.mean((0, 1))
 
 
 def moving(task: Identification, batch: Sequences) -> tuple[Tensor, int]:
-    """The length of the gradient of the answer's score by each frame: (T,); and the answer."""
+    """(T,) each frame's share in the gradient of the answer's score, by length; and the answer."""
     # a report runs without gradients, and cuDNN refuses them for an RNN that is not in training
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         frames = batch.frames.requires_grad_()
         best, answer = task.scores(batch._replace(frames=frames))[0].max(0)
         (gradient,) = torch.autograd.grad(best, frames)
-    return gradient[0].norm(dim=1).float().cpu(), int(answer)
+    lengths = gradient[0].norm(dim=1).float().cpu()
+    return lengths / lengths.sum().clamp(min=1e-30), int(answer)

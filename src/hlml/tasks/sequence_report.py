@@ -6,11 +6,10 @@ B batch, T frames, F numbers a frame, H attention heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hlml.data.module import to_device
 from hlml.data.sequences import SequenceData, Sequences
@@ -74,22 +73,8 @@ def clips(book: Logbook, data: SequenceData, titles: list[str]) -> None:
 
 
 def attention_maps(task: SequenceTask, batch: Sequences) -> list[Tensor]:
-    """(H, T, T) by layer, of a batch of one; none where no part of the model can say."""
-    given: dict[nn.Module, Any] = {}
-
-    def keep(part: nn.Module, args: Any, options: Any) -> None:
-        given[part] = (args, options)
-
-    able = [part for part in task.model.modules() if hasattr(part, "attention_maps")]
-    hooks = [part.register_forward_pre_hook(keep, with_kwargs=True) for part in able[:1]]
-    try:
-        # forward itself: a compiled model may pass hooks by
-        task.model.forward(task.shown(batch, training=False), batch.mask)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    layers: list[Tensor] = []
-    for part, (args, options) in given.items():
-        maps: Callable[..., list[Tensor]] = part.attention_maps  # type: ignore[assignment]
-        layers += [layer[0].float().cpu() for layer in maps(*args, **options)]
-    return layers
+    """(H, T, T) by layer, of a batch of one; none, unless the model has `attention_maps`."""
+    look = getattr(task.model, "attention_maps", None)
+    if look is None:
+        return []
+    return [layer[0].float().cpu() for layer in look(task.shown(batch, False), batch.mask)]

@@ -305,6 +305,30 @@ def test_rows_moved_to_a_device_are_the_same_and_share_one_corpus(unit: str) -> 
             assert torch.equal(left, right)
 
 
+def anonymous_memory() -> int:
+    """Bytes that are this process's own, and no file's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux counts it")
+def test_an_epoch_of_a_mapped_corpus_takes_no_memory_for_it(tmp_path: Path) -> None:
+    utterances, length, width = 4000, 100, 40
+    count = utterances * length * width
+    with (tmp_path / "frames").open("wb") as file:
+        file.truncate(4 * count)
+    frames = torch.from_file(str(tmp_path / "frames"), False, count).view(-1, width)
+    every = torch.full((utterances,), length)
+    labels = torch.zeros(utterances, dtype=torch.int64)
+    data = Toy([3] * 9, budget=5000, context=1)
+    rows = torch.arange(utterances)
+    data.fill(Corpus(frames, every.cumsum(0) - every, every, labels), *rows.split([3900, 50, 50]))
+    before = anonymous_memory()
+    for number in data.plan(0):
+        data.rows("train").batch(number, 0)
+    assert anonymous_memory() - before < 4 * count / 4
+
+
 # --- a training
 
 

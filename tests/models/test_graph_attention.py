@@ -42,7 +42,7 @@ def test_another_order_of_nodes_is_another_order_of_answers() -> None:
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
 def test_a_node_hears_of_those_within_as_many_edges_as_layers(layers: int) -> None:
-    """Along edges' directions, and of no others: by gradients, against paths counted by networkx."""
+    """Along edges' directions, and of no others: gradients against networkx's shortest paths."""
     torch.manual_seed(0)
     graph = nx.gnp_random_graph(15, 0.12, seed=1, directed=True)
     model = GraphAttention(4, 2, layers=layers)

@@ -42,7 +42,7 @@ class FrameNorm(nn.Module):
 def _of_real_frames(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor) -> Tensor:
     """Batch norm in training. To pick out the frames would be shorter, and make a GPU wait."""
     count = mask.sum()
-    share = (mask / count)[..., None]
+    share = (mask.to(norm.weight.dtype) / count)[..., None]
     mean = (x * share).sum((0, 1))
     centred = x - mean
     variance = (centred.square() * share).sum((0, 1))

@@ -75,6 +75,8 @@ def packed(folder: Path, packing: Packing) -> tuple[Tensor, Notes]:
 
 def _written(path: Path, packing: Packing) -> tuple[Tensor, Notes]:
     """Written beside and renamed: whoever finds the file finds all of it."""
+    if path.exists():
+        say(f"{path} is damaged and made anew")
     partial = path.with_suffix(".partial")  # only the holder of the lock writes it
     rows = 0
     try:
@@ -109,15 +111,10 @@ def _read(path: Path, packing: Packing) -> tuple[Tensor, Notes] | None:
             length = int.from_bytes(end[4:8], "little")
             file.seek(max(0, size - END - length))
             notes = file.read(length)
-        whole = end[8:] == MAGIC and zlib.crc32(notes) == int.from_bytes(end[:4], "little")
-        if whole and (found := _mapped(path, packing, json.loads(notes), size - END - length)):
-            return found
-        say(f"{path} is damaged and made anew")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        say(f"{path} cannot be read ({error.strerror}) and is made anew")
-    return None
+    except OSError:
+        return None
+    whole = end[8:] == MAGIC and zlib.crc32(notes) == int.from_bytes(end[:4], "little")
+    return _mapped(path, packing, json.loads(notes), size - END - length) if whole else None
 
 
 def _mapped(path: Path, packing: Packing, notes: Notes, size: int) -> tuple[Tensor, Notes] | None:

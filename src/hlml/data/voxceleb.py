@@ -28,7 +28,7 @@ from hlml.data.sequences import UNKNOWN, Corpus, SequenceData
 from hlml.data.voxceleb_lists import METADATA, NAMES, Listed, read_lists
 from hlml.errors import UserError
 
-FOLDERS = ("Dataset", "Dataset.zip", "Dataset.tar", "Dataset.tar.gz", "Dataset.tgz")
+FOLDERS = ("Dataset", "Dataset.zip")
 SUFFIXES = frozenset((".json", ".pt"))
 VERSION = 1  # of what becomes of a file
 MOST_NAMED = 5  # bad files in one line

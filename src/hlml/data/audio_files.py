@@ -100,14 +100,14 @@ def _check(file: Any, content: bytes) -> None:
         raise BadRecordingError(f"{file.samplerate:,} samples a second")
     if file.channels > 2:
         raise BadRecordingError(f"{file.channels} channels")
-    if seconds < SHORTEST:
-        raise BadRecordingError(f"too short: {seconds:.2g} s")
-    if seconds > LONGEST:
-        raise BadRecordingError(f"over {LONGEST / 60:g} minutes: cut it")
     if content[:4] == b"RIFF":  # libsndfile takes what is there for all
         promised = int.from_bytes(content[4:8], "little")
         if len(content) + TAIL < promised < UNTOLD:
             raise BadRecordingError("cut off")
+    if seconds < SHORTEST:
+        raise BadRecordingError(f"too short: {seconds:.2g} s")
+    if seconds > LONGEST:
+        raise BadRecordingError(f"over {LONGEST / 60:g} minutes: cut it")
 
 
 def read_log_mels(files: Files, names: list[str], cache: Path) -> Recordings:

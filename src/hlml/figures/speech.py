@@ -162,23 +162,29 @@ def training_frames(windows: Tensor, labels: list[str], rows: int) -> Figure:
     """Single frames with their neighbours: windows (N, frames, F) standardised."""
     number, reach, width = windows.shape
     columns = min(8, number)
-    canvas = style.figure(9.6, 2.0 * -(-number // columns) + 0.9)
-    grid = canvas.subplots(-(-number // columns), columns, squeeze=False)
-    for place in grid.flatten()[number:]:
-        place.set_visible(False)
-    for place, window, label in zip(grid.flatten(), windows, labels, strict=False):
-        options: Any = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-        extent = (-reach / 2, reach / 2, 0, width)
-        place.imshow(window.T.numpy(), vmin=-3, vmax=3, extent=extent, cmap="viridis", **options)
-        place.set_title(label, color=INK, fontsize=10, fontweight="bold")
-        place.axvspan(-0.5, 0.5, fill=False, ec="white", lw=1)
-        place.tick_params(colors=INK, labelsize=7)
-        place.set_yticks([0, width])
-        place.set_xticks([-(reach // 2), 0, reach // 2] if reach > 1 else [0])
+    lines = -(-number // columns)
+    canvas = style.figure(10.5, 2.2 * lines + 0.9)
+    gap = max(1, reach // 4)
+    grid = canvas.subplots(lines, 1, squeeze=False)
+    for line, (place,) in enumerate(grid):
+        some = slice(line * columns, (line + 1) * columns)
+        image = torch.full((width, columns * (reach + gap) - gap), torch.nan)
+        for column, (window, label) in enumerate(zip(windows[some], labels[some], strict=True)):
+            left = column * (reach + gap)
+            image[:, left : left + reach] = window.T
+            middle = left + reach // 2
+            place.axvspan(middle - 0.5, middle + 0.5, fill=False, ec="white", lw=1)
+            options: Any = {"ha": "center", "fontweight": "bold", "color": INK}
+            place.text(middle, width + 0.02 * width, label, **options)
+        options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+        place.imshow(image.numpy(), vmin=-3, vmax=3, cmap="viridis", **options)
+        style.axes(place, "", "", f"{width} features").grid(visible=False)
+        place.spines[["left", "bottom"]].set_visible(False)
+        place.set_xticks([])
     title = f"What the model really sees: {number} of the first batch's {rows} frames"
     canvas.suptitle(title, x=0.01, ha="left", color=INK, fontsize=12, fontweight="bold")
-    canvas.supxlabel("frames before and after the one that has the label", color=INK, fontsize=10)
-    canvas.supylabel("feature", color=INK, fontsize=10)
+    around = f", with {reach // 2} frames before it and {reach // 2} after it" * (reach > 1)
+    canvas.supxlabel(f"each picture one frame{around}", color=INK, fontsize=10)
     return canvas
 
 

@@ -76,7 +76,7 @@ def equal_error_rate(scores: Tensor, same: Tensor) -> tuple[float, float]:
     Between two thresholds the errors are taken to change in a straight line, as on a drawn curve.
     Not a number where all pairs are the same or none are.
     """
-    scores, order = scores.double().sort(descending=True)
+    scores, order = scores.sort(descending=True)
     same = same[order].double()
     if not 0 < same.sum() < len(same):
         return float("nan"), float("nan")

@@ -217,6 +217,7 @@ def listening(ground: Ground, hop: float, weights: dict[str, Tensor], title: str
         place.fill_between(times, heights, color=BLUE, alpha=0.35, lw=0)
         place.plot(times, heights, color=BLUE, lw=1.2)
         place.axhline(1, color=ORANGE, lw=1)
+        place.set_xlim(0, len(curve) * hop)
         style.axes(place, "", "", "").set_title(name, loc="left", fontsize=9, color=INK)
         place.set_ylim(0, max(1.0, *heights) * 1.08)
     canvas.axes[-1].set_xlabel("time (s); the line is each frame's even share", color=INK)

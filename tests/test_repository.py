@@ -137,14 +137,14 @@ def test_the_library_does_not_ask_which_homework_it_is() -> None:
 
 def test_every_import_is_declared() -> None:
     extras = project()["optional-dependencies"]
-    lines = [*project()["dependencies"], *extras["pictures"], *extras["fid"]]
+    lines = [*project()["dependencies"], *extras["pictures"], *extras["speech"], *extras["fid"]]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     allowed = sys.stdlib_module_names | {"hlml"}
     for module in MODULES:
         for name in imports(module):
             top = name.partition(".")[0]
             if top not in allowed:
-                assert INSTALLED_AS.get(top, top) in declared, f"{module} imports {name}"
+                assert INSTALLED_AS.get(top, canonicalize_name(top)) in declared, f"{module} imports {name}"
 
 
 def test_the_command_starts_without_torch() -> None:
@@ -174,7 +174,12 @@ def locked() -> dict[str, list[str]]:
 def test_the_lock_file_is_in_step() -> None:
     versions = locked()
     extras = project()["optional-dependencies"]
-    for line in [*project()["dependencies"], *extras["dev"], *extras["pictures"]]:
+    for line in [
+        *project()["dependencies"],
+        *extras["dev"],
+        *extras["pictures"],
+        *extras["speech"],
+    ]:
         wanted = Requirement(line)
         found = versions.get(canonicalize_name(wanted.name), [])
         assert found, f"{wanted.name} is not in requirements.lock: make lock"

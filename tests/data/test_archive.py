@@ -282,3 +282,10 @@ def test_a_folder_follows_the_users_links_and_neither_loops_nor_waits(tmp_path: 
     os.mkfifo(tmp_path / "set" / "pipe.jpg")  # to open it would wait for ever
     files = open_files(tmp_path / "set", PICTURES)
     assert content_of(files) == {"a/2.jpg": b"two", "b/1.jpg": b"one"}
+
+
+def test_a_tar_with_a_zip_in_it_is_a_tar(tmp_path: Path) -> None:
+    """The course's .pt files are zips, and is_zipfile looks for one near the end."""
+    inner = as_zip(tmp_path / "inner.zip", {"x": b"y"}).read_bytes()
+    files = open_files(as_tar(tmp_path / "outer.tar", {"a/uttr.pt": inner}))
+    assert content_of(files) == {"a/uttr.pt": inner}

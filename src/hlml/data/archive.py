@@ -60,12 +60,15 @@ def open_files(path: Path, suffixes: frozenset[str] = frozenset()) -> Files:
     if path.is_dir():
         return Folder(path, suffixes)
     try:
-        if zipfile.is_zipfile(path):
-            return Zip(path, suffixes)
         with path.open("rb") as file:
             start = file.read(512)
-        # not tarfile.is_tarfile: it reads the first record whole, however large it says it is
-        if _compression(path) or start[257:262] == b"ustar" or path.suffix == ".tar":
+        # first: is_zipfile takes a tar for a zip that has one (or a .pt file) near its end;
+        # and not tarfile.is_tarfile, which reads the first record whole, however large it may be
+        if start[257:262] == b"ustar":
+            return Tar(path, suffixes)
+        if zipfile.is_zipfile(path):
+            return Zip(path, suffixes)
+        if _compression(path) or path.suffix == ".tar":
             return Tar(path, suffixes)
     except DAMAGED as error:
         raise _broken(path, error) from error

@@ -179,7 +179,7 @@ def test_a_convolution_is_torchs_of_each_utterance(dilation: int, groups: int) -
     torch.manual_seed(0)
     layer = FrameConvolution(8, 4, 5, dilation, groups).double()
     frames, mask = batch(13, 6, inputs=8, garbage=10)
-    weight, bias = layer.convolution.weight[..., 0], layer.convolution.bias
+    weight, bias = layer.convolution.weight[:, :, 0], layer.convolution.bias
     for found, utterance in zip(
         utterances(layer(frames, mask), mask), utterances(frames, mask), strict=True
     ):
@@ -244,6 +244,9 @@ def test_cosine_scores_know_directions_only() -> None:
     torch.testing.assert_close(
         model.head(30 * model.head.weight).diagonal(), scores.new_full([4], 30)
     )
+    exact = model.float().head(vectors.float())
+    with torch.autocast("cpu", torch.bfloat16):  # which would round 30 to a multiple of 1/8
+        assert torch.equal(model.head(vectors.float()), exact)
     assert MLP(5, 4).scale is None
 
 

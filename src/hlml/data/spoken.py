@@ -19,7 +19,7 @@ from hlml.data.espeak import Said, Saying
 from hlml.data.module import generator
 from hlml.data.speech_features import frame_energy, one_thread, resample
 
-VERSION = 1  # of how sentences are drawn and recorded: another one is another set
+VERSION = 1  # of sentences, recordings and frames, as made here: another one is another set
 WORDS = (5, 9)  # a sentence, at least and at most
 PADDING = (0.05, 0.2)  # seconds before and after, each
 SILENCE = 1e-7  # -70 dB, of a clean frame's mean square: the engine's own silence is exactly 0

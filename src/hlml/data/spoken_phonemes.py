@@ -26,7 +26,7 @@ from hlml.data.spoken import SILENCE as QUIET
 from hlml.data.spoken import Recording, Take, key, padding, recordings, sentence, words
 from hlml.errors import UserError
 
-# Left out: voices whose breath differs from run to run, and those that echo into the pauses.
+# Left out: voices whose breath differs from run to run, that echo into the pauses, and twins.
 VOICES: dict[Split, list[str]] = {
     "train": [
         *(

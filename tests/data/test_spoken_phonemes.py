@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hlml.data import espeak, spoken_phonemes
-from hlml.data.espeak import say
+from hlml.data.espeak import Said, say
 from hlml.data.phonemes import CLASSES, SILENCE, fold
 from hlml.data.speech_features import HOP, RATE, mfcc
-from hlml.data.spoken import record
+from hlml.data.spoken import Take, record
 from hlml.data.spoken_phonemes import VOICES, SpokenPhonemes, labels, takes
 from hlml.errors import UserError
 
@@ -29,6 +30,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(root: Path) -> SpokenPhonemes:
     pytest.importorskip("espeakng_loader", reason="the extra `speech` is not installed")
     return SpokenPhonemes(8, root=str(root), number=120)
+
+
+@pytest.fixture(scope="module")
+def spoken() -> tuple[Take, Said]:
+    pytest.importorskip("espeakng_loader", reason="the extra `speech` is not installed")
+    take = takes(120, 0)[2]
+    (said,) = say([take.saying])
+    return take, said
 
 
 def right(frames: Tensor, marks: Tensor, fitted: Tensor) -> float:
@@ -101,10 +110,9 @@ def test_frames_are_the_mfcc_of_the_sound(data: SpokenPhonemes) -> None:
         assert difference.abs().max() < 0.05  # float16, and a wave of int16
 
 
-def test_labels_by_the_books(data: SpokenPhonemes) -> None:
+def test_labels_by_the_books(spoken: tuple[Take, Said]) -> None:
     """One frame after the other: which phoneme began last, and whether anything sounds."""
-    take = takes(120, 0)[2]
-    (said,) = say([take.saying])
+    take, said = spoken
     recording = record(take, said, torch.Generator())
     found = labels(recording).tolist()
     begins = [round(take.before * espeak.RATE) + int(start) for start in said.starts]
@@ -124,9 +132,8 @@ def test_labels_by_the_books(data: SpokenPhonemes) -> None:
     assert len(set(found)) > 10
 
 
-def test_digital_silence_is_sil_though_noise_covers_it(data: SpokenPhonemes) -> None:
-    take = takes(120, 0)[0]
-    (said,) = say([take.saying])
+def test_digital_silence_is_sil_though_noise_covers_it(spoken: tuple[Take, Said]) -> None:
+    take, said = spoken
     quiet = np.zeros(espeak.RATE // 10, np.int16)
     middle = len(said.samples) // 2
     stretched = said._replace(
@@ -139,11 +146,9 @@ def test_digital_silence_is_sil_though_noise_covers_it(data: SpokenPhonemes) -> 
 
 
 @pytest.mark.parametrize("snr", [0.0, 5.0, 25.0])
-def test_noise_is_as_loud_as_it_is_told(data: SpokenPhonemes, snr: float) -> None:
-    take = takes(120, 0)[1]
-    (said,) = say([take.saying])
-    tilted = spoken_phonemes.Take(take.saying, take.before, take.after, snr)
-    recording = record(tilted, said, torch.Generator().manual_seed(0))
+def test_noise_is_as_loud_as_it_is_told(spoken: tuple[Take, Said], snr: float) -> None:
+    take, said = spoken
+    recording = record(replace(take, snr=snr), said, torch.Generator().manual_seed(0))
     noise = (recording.wave - recording.clean).square().mean()
     pieces = recording.clean[: len(recording.clean) // 160 * 160].view(-1, 160).square().mean(1)
     power = pieces[pieces > 1e-7].mean()

@@ -47,7 +47,7 @@ def test_every_split_has_every_speaker_as_often(data: SpokenSpeakers) -> None:
 
 
 def test_each_utterance_is_by_the_speaker_of_its_label(data: SpokenSpeakers) -> None:
-    """All of it said again: whose voice it is, and the frames that belong to the label."""
+    """All of it said again, by a fresh process: the same frames, and whose they are."""
     speakers, corpus = people(7, 0), data.corpus
     planned = takes(speakers, 10, 0)
     assert [speakers[who].voice for who in corpus.labels] == [t.saying.voice for t in planned]
@@ -76,16 +76,14 @@ def test_an_utterance_keeps_near_its_speakers_habits() -> None:
         assert abs(take.saying.pitch - speaker.pitch) <= WANDERS["pitch"]
 
 
-def test_fresh_syntheses_give_the_same_bytes(tmp_path: Path, data: SpokenSpeakers) -> None:
-    contents = []
-    for folder, seed in (("one", 0), ("two", 0), ("other", 1)):
-        where = str(tmp_path / folder)
-        SpokenSpeakers(8, seed=seed + 5, root=where, speakers=2, utterances=3, speech_seed=seed)
-        files = sorted((tmp_path / folder / "cache").glob("*/*.bin"))
-        contents.append({path.name: path.read_bytes() for path in files})
-    assert len(contents[0]) == 3
-    assert contents[0] == contents[1]
-    assert all(contents[0][name] != contents[2][name] for name in ("frames.bin", "waves.bin"))
+def test_the_speech_seed_says_everything_and_the_run_seed_nothing(
+    data: SpokenSpeakers, root: Path
+) -> None:
+    assert takes(people(7, 1), 10, 1) != takes(people(7, 0), 10, 0) == takes(people(7, 0), 10, 0)
+    again = SpokenSpeakers(8, seed=5, root=str(root), speakers=7, utterances=10)
+    assert again.kept.path == data.kept.path
+    assert torch.equal(again.corpus.frames, data.corpus.frames)
+    assert not torch.equal(again.plan(0)[0], data.plan(0)[0])
 
 
 def test_a_channel_adds_each_sample_to_the_next(data: SpokenSpeakers) -> None:
@@ -122,11 +120,11 @@ def test_names_are_handed_in(data: SpokenSpeakers, tmp_path: Path) -> None:
         ({"speakers": 101}, "data.speakers: .*101 is not among 2 to 100"),
         ({"speakers": 1}, "data.speakers: .*1 is not among 2 to 100"),
         ({"utterances": 2}, "data.utterances: 2 for each speaker are too few"),
-        ({"unit": "frame", "speakers": 2, "utterances": 3}, "data.unit=frame"),
+        ({"unit": "frame", "speakers": 7, "utterances": 10}, "data.unit=frame"),
     ],
 )
 def test_what_cannot_be_is_refused(
-    options: dict[str, object], message: str, tmp_path: Path, data: SpokenSpeakers
+    options: dict[str, object], message: str, root: Path, data: SpokenSpeakers
 ) -> None:
     with pytest.raises(UserError, match=message):
-        SpokenSpeakers(8, root=str(tmp_path), **options)  # type: ignore[arg-type]
+        SpokenSpeakers(8, root=str(root), **options)  # type: ignore[arg-type]

@@ -81,7 +81,6 @@ def test_the_speech_seed_says_everything_and_the_run_seed_nothing(
 ) -> None:
     assert takes(people(7, 1), 10, 1) != takes(people(7, 0), 10, 0) == takes(people(7, 0), 10, 0)
     again = SpokenSpeakers(8, seed=5, root=str(root), speakers=7, utterances=10)
-    assert again.kept.path == data.kept.path
     assert torch.equal(again.corpus.frames, data.corpus.frames)
     assert not torch.equal(again.plan(0)[0], data.plan(0)[0])
 

@@ -1,12 +1,13 @@
-"""Utterances of random words: who says what and how it is recorded, and the recording itself."""
+"""Utterances of random words: who says what, how it is recorded, and the keeping of it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+import base64
+from abc import ABC
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
@@ -17,7 +18,10 @@ from tqdm import tqdm
 from hlml.data import espeak
 from hlml.data.espeak import Said, Saying
 from hlml.data.module import generator
-from hlml.data.speech_features import frame_energy, one_thread, resample
+from hlml.data.packed import Notes, Packing, Put, packed
+from hlml.data.picture_source import cache_folder
+from hlml.data.sequences import Corpus, SequenceData
+from hlml.data.speech_features import RATE, frame_energy, one_thread, resample
 
 VERSION = 1  # of sentences, recordings and frames, as made here: another one is another set
 WORDS = (5, 9)  # a sentence, at least and at most
@@ -45,6 +49,24 @@ class Recording(NamedTuple):
     starts: Tensor
 
 
+class Piece(NamedTuple):
+    """An utterance: frames (T, F), the classes of its frames (T,) or its own (1,), at most 255; and
+    its wave (n,) in -1..1, if that is to be kept."""
+
+    frames: Tensor
+    labels: Tensor
+    wave: Tensor | None
+
+
+class SpokenData(SequenceData, ABC):
+    """A set of recordings; `waves` (n,) in -1..1: how the first of the validation split sound."""
+
+    waves: list[Tensor]
+
+    def sound(self, row: int) -> tuple[Tensor, int] | None:
+        return (self.waves[row], RATE) if row < len(self.waves) else None
+
+
 def words() -> list[str]:
     """Common English words, with all the sounds of the language."""
     return resources.files("hlml.data").joinpath("words.txt").read_text("utf-8").split()
@@ -58,10 +80,38 @@ def padding(draw: Random) -> float:
     return draw.uniform(*PADDING)
 
 
-def key(*choices: Any) -> str:
-    """Other choices, or another engine, are another set: under another name in the cache."""
+def kept(
+    root: Path, name: str, width: int, choices: list[Any], make: Callable[[], Iterator[Piece]]
+) -> tuple[Corpus, list[Tensor]]:
+    """The utterances, of frames of `width` numbers, and the waves that were kept, in order: from
+    root/cache, or made into it. Other choices, or another engine, are another set."""
+
+    def pack(put: Put) -> Notes:
+        lengths, labels, waves = [], [], []
+        for piece in make():
+            put(piece.frames)
+            lengths.append(len(piece.frames))
+            labels.append(piece.labels.byte())
+            if piece.wave is not None:
+                wave = (piece.wave * 2**15).clamp(-(2**15), 2**15 - 1)
+                waves.append(_text(wave.short()))
+        return {"lengths": lengths, "labels": _text(torch.cat(labels)), "waves": waves}
+
     everything = [VERSION, espeak.version(), words(), WORDS, PADDING, SILENCE, *choices]
-    return hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:10]
+    packing = Packing(name, width, torch.float16, everything, pack)
+    frames, notes = packed(cache_folder(root.expanduser()), packing)
+    lengths = torch.tensor(notes["lengths"])
+    labels = _tensor(notes["labels"], torch.uint8).long()
+    waves = [_tensor(text, torch.int16) / 2**15 for text in notes["waves"]]
+    return Corpus(frames, lengths.cumsum(0) - lengths, lengths, labels), waves
+
+
+def _text(numbers: Tensor) -> str:
+    return base64.b64encode(numbers.numpy().tobytes()).decode()
+
+
+def _tensor(text: str, dtype: torch.dtype) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype)
 
 
 def recordings(takes: Sequence[Take], seed: int) -> Iterator[Recording]:

@@ -19,11 +19,20 @@ from torch import Tensor
 from hlml.data.espeak import Saying
 from hlml.data.module import Split
 from hlml.data.phonemes import CLASSES, SILENCE, SYMBOLS, fold
-from hlml.data.sequences import SequenceData
-from hlml.data.speech_cache import Kept, Piece, kept
+from hlml.data.sequences import Corpus
 from hlml.data.speech_features import CEPSTRA, HOP, RATE, frame_energy, mfcc
 from hlml.data.spoken import SILENCE as QUIET
-from hlml.data.spoken import Recording, Take, key, padding, recordings, sentence, words
+from hlml.data.spoken import (
+    Piece,
+    Recording,
+    SpokenData,
+    Take,
+    kept,
+    padding,
+    recordings,
+    sentence,
+    words,
+)
 from hlml.errors import UserError
 
 # Left out: voices whose breath differs from run to run, that echo into the pauses, and twins.
@@ -64,7 +73,7 @@ SHARE = 8  # one in so many utterances is for validation, and one for the test
 HEARD = 32  # validation utterances whose waves are kept
 
 
-class SpokenPhonemes(SequenceData):
+class SpokenPhonemes(SpokenData):
     """`number` utterances of 5 to 9 random words, an eighth each for validation and for the test;
     39 inputs a frame: 13 MFCC, their changes and the changes' changes, normalised within the
     utterance. `speech_seed` draws sentences, speakers and noise: the same one, the same bytes.
@@ -92,14 +101,10 @@ class SpokenPhonemes(SequenceData):
                 f"{SHARE}"
             )
         self.class_names = CLASSES
-        self.kept = spoken_phonemes(Path(root), number, speech_seed)
+        corpus, self.waves = spoken_phonemes(Path(root), number, speech_seed)
         held_out = number // SHARE
         parts = torch.arange(number).split([number - 2 * held_out, held_out, held_out])
-        self.fill(self.kept.corpus, *parts)
-
-    def sound(self, row: int) -> tuple[Tensor, int] | None:
-        wave = self.kept.wave(int(self.splits["valid"].index[row]))
-        return None if wave is None else (wave, RATE)
+        self.fill(corpus, *parts)
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         """`answers`: for each utterance, a class number for each of its frames."""
@@ -108,11 +113,10 @@ class SpokenPhonemes(SequenceData):
         path.write_text("Id,Class\n" + "".join(lines))
 
 
-def spoken_phonemes(root: Path, number: int, seed: int) -> Kept:
+def spoken_phonemes(root: Path, number: int, seed: int) -> tuple[Corpus, list[Tensor]]:
     """`number` utterances, those of the training split first: from the cache, or made into it."""
-    choices = [VOICES, ACCENT, SPEED, PITCH, SNR, SHARE, HEARD, SYMBOLS]
-    name = f"spoken_phonemes_{key(choices)}_{seed}_{number}"
-    return kept(root, name, 3 * CEPSTRA, lambda: _pieces(number, seed))
+    choices = [VOICES, ACCENT, SPEED, PITCH, SNR, SHARE, HEARD, SYMBOLS, number, seed]
+    return kept(root, "spoken_phonemes", 3 * CEPSTRA, choices, lambda: _pieces(number, seed))
 
 
 def takes(number: int, seed: int) -> list[Take]:

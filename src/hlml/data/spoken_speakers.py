@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from hlml.data.espeak import Saying
-from hlml.data.sequences import SequenceData
-from hlml.data.speech_cache import Kept, Piece, kept
+from hlml.data.sequences import Corpus
 from hlml.data.speech_features import MELS, RATE, log_mels
-from hlml.data.spoken import Take, key, padding, recordings, sentence, words
+from hlml.data.spoken import Piece, SpokenData, Take, kept, padding, recordings, sentence, words
 from hlml.errors import UserError
 
 VOICES = [
@@ -52,7 +51,7 @@ class Speaker(NamedTuple):
     pitch: int
 
 
-class SpokenSpeakers(SequenceData):
+class SpokenSpeakers(SpokenData):
     """`speakers` of up to 100, each with so many `utterances` of 5 to 9 random words, a seventh
     each for validation and for the test; 40 log-mels a frame. `speech_seed` draws habits,
     sentences, channels and noise: the same one, the same bytes.
@@ -83,14 +82,10 @@ class SpokenSpeakers(SequenceData):
                 "ask for at least 3"
             )
         self.class_names = [speaker.name for speaker in people(speakers, speech_seed)]
-        self.kept = spoken_speakers(Path(root), speakers, utterances, speech_seed)
+        corpus, self.waves = spoken_speakers(Path(root), speakers, utterances, speech_seed)
         held_out = speakers * (max(1, utterances // SHARE))
         parts = [speakers * utterances - 2 * held_out, held_out, held_out]
-        self.fill(self.kept.corpus, *torch.arange(speakers * utterances).split(parts))
-
-    def sound(self, row: int) -> tuple[Tensor, int] | None:
-        wave = self.kept.wave(int(self.splits["valid"].index[row]))
-        return None if wave is None else (wave, RATE)
+        self.fill(corpus, *torch.arange(speakers * utterances).split(parts))
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         """`answers`: a class number for each utterance; their names are written."""
@@ -98,11 +93,13 @@ class SpokenSpeakers(SequenceData):
         path.write_text("Id,Category\n" + "".join(lines))
 
 
-def spoken_speakers(root: Path, speakers: int, utterances: int, seed: int) -> Kept:
+def spoken_speakers(
+    root: Path, speakers: int, utterances: int, seed: int
+) -> tuple[Corpus, list[Tensor]]:
     """Their utterances in turn, all first ones first: from the cache, or made into it."""
     choices = [VOICES, ACCENTS, SPEED, PITCH, WANDERS, SNR, TILT, SHARE, HEARD]
-    name = f"spoken_speakers_{key(choices)}_{seed}_{speakers}x{utterances}"
-    return kept(root, name, MELS, lambda: _pieces(speakers, utterances, seed))
+    choices += [speakers, utterances, seed]
+    return kept(root, "spoken_speakers", MELS, choices, lambda: _pieces(speakers, utterances, seed))
 
 
 def people(count: int, seed: int) -> list[Speaker]:

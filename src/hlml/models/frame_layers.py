@@ -35,8 +35,7 @@ class FrameNorm(nn.Module):
         if self.training and x.shape[1] > 1:  # utterances of one frame have no padding
             return _of_real_frames(norm, x, mask)
         flat: Tensor = norm(x.flatten(0, 1))
-        out = flat.unflatten(0, x.shape[:2])
-        return out
+        return flat.reshape(x.shape)
 
 
 def _of_real_frames(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor) -> Tensor:

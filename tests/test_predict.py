@@ -13,13 +13,19 @@ from sklearn.metrics import accuracy_score
 from torch import Tensor
 
 from hlml import checkpoint, cli, train
-from hlml.data import Split
+from hlml.data import DataModule, Split
 from hlml.data.births import Births
 from hlml.ensemble import Ensemble
 from hlml.errors import UserError
+from hlml.evaluation import evaluate, predict
 from hlml.models.piecewise import Linear
+from hlml.smoothing import aba, viterbi
+from hlml.task import Task
+from hlml.tasks.identification import Identification
 from hlml.tasks.regression import Regression
+from hlml.tasks.tagging import Tagging
 from toy_pictures import Columns
+from toy_speech import FEATURES, Known, Small, Utterances
 
 TRUST = "trust=[toy_pictures]"
 SHIFT = {"_target_": "hlml.data.augment.Augment", "shift": 1, "border": "zero"}
@@ -163,16 +169,118 @@ def test_what_does_not_fit_is_one_line(
     assert complaint in error
 
 
-class Alone:
-    """A run of a task whose answers are numbers."""
+class Run:
+    """As one that is opened again."""
 
-    folder = Path("x")
+    precision = "fp32"
 
-    def open(self) -> tuple[Births, Regression]:
-        data = Births(64, lags=3)
-        return data, Regression(Linear(3), data)
+    def __init__(self, data: DataModule, task: Task, name: str = "x") -> None:
+        self.data, self.task = data, task.eval()
+        self.folder, self.checkpoint = Path(name), Path(name)
+
+    def open(self) -> tuple[DataModule, Task]:
+        return self.data, self.task
+
+
+def together(*runs: Run, views: int = 0) -> Ensemble:
+    return Ensemble(list(runs), views)  # type: ignore[arg-type]
 
 
 def test_numbers_are_not_averaged() -> None:
+    data = Births(64, lags=3)
     with pytest.raises(UserError, match="Regression has no probabilities"):
-        Ensemble([Alone(), Alone()])  # type: ignore[list-item]
+        together(Run(data, Regression(Linear(3), data)))
+
+
+# --- utterances
+
+
+def tagger(seed: int, context: int = 0, batch_size: int = 6, **options: Any) -> Run:
+    torch.manual_seed(seed)
+    data = Utterances(batch_size, context=context, noise=3.0)
+    model = Small(FEATURES * (2 * context + 1))
+    model.head.weight.data *= 5  # surer than at first, or all paths stay in one class
+    return Run(data, Tagging(model, data, **options), f"tagger{seed}-{batch_size}")
+
+
+def listener(seed: int, batch_size: int = 6) -> Run:
+    torch.manual_seed(seed)
+    data = Utterances(batch_size, one_label=True)
+    return Run(data, Identification(Known(), data), f"listener{seed}-{batch_size}")
+
+
+@pytest.mark.parametrize(
+    ("run", "options"),
+    [
+        (tagger, {"smoothing": "none"}),
+        (tagger, {"smoothing": "aba"}),
+        (tagger, {"smoothing": "viterbi"}),
+        (listener, {}),
+    ],
+)
+def test_twice_the_same_run_answers_and_scores_as_it_does_alone(run: Any, options: Any) -> None:
+    """However they are batched; of a tagger as many answers as there are frames."""
+    one, two = run(1, batch_size=6, **options), run(1, batch_size=2, **options)
+    ensemble = together(one, two)
+    assert ensemble.answers() == predict(one.task, one.data, "test")
+    if run is tagger:
+        lengths = one.data.splits["test"].lengths.tolist()
+        assert [len(answer) for answer in ensemble.answers()] == lengths
+    scores = [evaluate(one.task, one.data, split) for split in ("valid", "test")]
+    accuracies = [score["accuracy"] for score in scores if score]
+    assert len(ensemble.scores) == 3
+    for found in ensemble.scores.values():
+        assert found == pytest.approx(accuracies)
+
+
+@pytest.mark.parametrize("smoothing", ["none", "aba", "viterbi"])
+def test_taggers_are_averaged_and_then_smoothed_as_the_first_one_says(smoothing: Any) -> None:
+    """The other one sees neighbours too, and is read in batches of another size."""
+    one, two = tagger(1, smoothing=smoothing), tagger(2, context=2, batch_size=2)
+    expected = []
+    for row in range(5):
+        parts = []
+        for run in (one, two):
+            data: Any = run.data
+            batch = data.rows("test").batch(torch.tensor([row]), 0)
+            with torch.no_grad():
+                scores = run.task.model((batch.frames - data.mean) / data.std, batch.mask)  # type: ignore[operator]
+            parts.append(scores.double().softmax(2))
+        mean = (parts[0] + parts[1]) / 2
+        found, mask = mean.argmax(2), torch.ones(mean.shape[:2], dtype=torch.bool)
+        if smoothing == "aba":
+            found = aba(found, mask)
+        elif smoothing == "viterbi":
+            found = viterbi(mean.log(), one.task.steps, mask)  # type: ignore[arg-type]
+        expected.append(found[0].tolist())
+    assert together(one, two).answers() == expected
+    for run in (one, two):
+        assert predict(run.task, run.data, "test") != expected
+
+
+def test_the_mean_of_two_listeners() -> None:
+    one, two = listener(1), listener(4)
+    batch = one.data.rows("test").batch(torch.arange(5), 0)
+    with torch.no_grad():
+        parts = [run.task.scores(batch).softmax(1) for run in (one, two)]  # type: ignore[operator]
+    expected = ((parts[0] + parts[1]) / 2).argmax(1).tolist()
+    assert together(one, two).answers() == expected
+    assert expected not in [part.argmax(1).tolist() for part in parts]
+
+
+@pytest.mark.parametrize("run", [tagger, listener])
+def test_utterances_have_no_views(run: Any) -> None:
+    with pytest.raises(UserError, match="--views: are of pictures, and Utterances has none"):
+        together(run(1), views=2)
+
+
+@pytest.mark.parametrize("run", [tagger, listener])
+def test_other_classes_or_other_utterances_are_refused(run: Any) -> None:
+    other = run(2)
+    other.data.class_names = ["sil", "aa", "m", "sh"]
+    with pytest.raises(UserError, match="another list of classes than"):
+        together(run(1), other)
+    other = run(2)
+    other.data.corpus.labels[-1] += 1
+    with pytest.raises(UserError, match="another test split than"):
+        together(run(1), other)

@@ -78,7 +78,7 @@ def test_steps_are_counted_within_utterances_of_the_training_split(unknown: floa
         for before, after in itertools.pairwise(said):
             if before >= 0 and after >= 0:
                 expected[before, after] += 1
-    labels, which = smoothing.labels_of(data.corpus, data.splits["train"].index)
+    labels, which = data.corpus.labels_of(data.splits["train"].index)
     counts = smoothing.count_steps(labels, which, PHONES)
     assert torch.equal(counts, expected)
     torch.testing.assert_close(smoothing.step_scores(counts).exp().sum(1), torch.ones(4).double())

@@ -1,6 +1,6 @@
 """Several answers to one question, averaged: of several runs, and to several views of a picture.
 
-N rows, K classes.
+T frames of an utterance, K classes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hlml.data import DataModule, Split
 from hlml.data.images import UNKNOWN, Images
+from hlml.data.sequences import SequenceData
 from hlml.errors import UserError
 from hlml.evaluation import autocast, quietly
 from hlml.runs import aligned
@@ -26,25 +27,26 @@ SPLITS: tuple[Split, ...] = ("valid", "test")
 
 @runtime_checkable
 class Probable(Protocol):
-    """A task whose answers come from probabilities."""
+    """A task whose answers come from probabilities: (K,) of each row of a batch, or (T, K) where
+    each frame of an utterance is answered for."""
 
-    def probabilities(self, batch: Batch) -> Tensor: ...
-    def answers(self, probabilities: Tensor) -> list[Any]: ...
+    def probabilities(self, batch: Batch) -> Tensor | list[Tensor]: ...
+    def answers(self, probabilities: list[Tensor]) -> list[Any]: ...
 
 
 class Ensemble:
     """The mean of the probabilities of `runs`, each over the plain pictures and `views` others.
 
-    `data` and `task` are those of the first run, `mean` its and the others' probabilities (N, K)
-    by split. Runs are opened one after the other: together they may not fit in memory.
+    `data` and `task` are those of the first run, `mean` its and the others' probabilities of each
+    row, by split. Runs are opened one after the other: together they may not fit in memory.
     """
 
     def __init__(self, runs: list[Saved], views: int = 0) -> None:
         self.scores: dict[str, list[float]] = {}
-        self.mean: dict[Split, Tensor] = {}
+        self.mean: dict[Split, list[Tensor]] = {}
         for number, run in enumerate(runs):
             data, task = run.open()
-            if not isinstance(task, Probable) or not isinstance(data, Images):
+            if not isinstance(task, Probable) or not isinstance(data, Images | SequenceData):
                 kind = type(task).__name__
                 raise UserError(
                     f"{run.folder}: {kind} has no probabilities to average; name it alone"
@@ -58,52 +60,60 @@ class Ensemble:
                     probabilities(task, batches, data, run.precision)
                     for batches in _readings(data, split, views)
                 ]
-                self._score(f"{run.checkpoint}", split, several[0])
-                share = torch.stack(several).mean(0) / len(runs)
-                self.mean[split] = self.mean[split] + share if number else share
+                self._score(f"{run.checkpoint}", split, task, several[0])
+                share = [torch.stack(row).mean(0) / len(runs) for row in zip(*several, strict=True)]
+                before = self.mean.get(split, [torch.zeros(())] * len(share))
+                self.mean[split] = [one + more for one, more in zip(before, share, strict=True)]
         members = f"mean of {len(runs)} run(s)" + f", {views + 1} views each" * bool(views)
         for split in SPLITS:
-            self._score(members, split, self.mean[split])
+            self._score(members, split, self.task, self.mean[split])
 
     def answers(self) -> list[Any]:
         """For the test split, in the task's terms."""
         return self.task.answers(self.mean["test"])
 
     def table(self) -> str:
-        """Accuracy of each run on plain pictures and, in the last line, of all together."""
+        """Accuracy of each run alone, without views, and in the last line of all together."""
         splits = [split for split in SPLITS if self.data.has_labels(split)]
         rows = [[name, *(f"{n:.4f}" for n in found)] for name, found in self.scores.items()]
         return "\n".join(aligned([["accuracy", *splits], *rows], str.rjust))
 
-    def _score(self, name: str, split: Split, mean: Tensor) -> None:
+    def _score(self, name: str, split: Split, task: Probable, likely: list[Tensor]) -> None:
         if self.data.has_labels(split):
             labels = self.data.splits[split].labels.cpu()
-            right = (mean.argmax(1) == labels)[labels != UNKNOWN]
+            answers = [torch.tensor(answer).reshape(-1) for answer in task.answers(likely)]
+            right = (torch.cat(answers) == labels)[labels != UNKNOWN]
             self.scores.setdefault(name, []).append(float(right.double().mean()))
 
 
 def probabilities(
     task: Any, batches: Iterable[Batch], data: DataModule, precision: str = "fp32"
-) -> Tensor:
-    """(N, K) float64 of all batches, in order."""
-    found = []
+) -> list[Tensor]:
+    """Float64, of each row of all batches, in order."""
+    found: list[Tensor] = []
     with quietly(task, data.device):
         for batch in batches:
             with autocast(data.device, precision):
-                found.append(task.probabilities(batch).double().cpu())
-    return torch.cat(found)
+                several = task.probabilities(batch)
+            found += several.double().cpu() if isinstance(several, Tensor) else several
+    return found
 
 
-def _readings(data: Images, split: Split, views: int) -> Iterable[Iterable[Batch]]:
-    """The split's pictures as they are, and `views` times as the run's augmentation shows them."""
-    yield data.evaluation(split)
-    if views and not _augments(data):
+def _readings(data: Images | SequenceData, split: Split, views: int) -> list[Iterable[Batch]]:
+    """The split's rows as they are, and `views` times as the run's augmentation shows them."""
+    plain = data.evaluation(split)
+    if not views:
+        return [plain]
+    if not isinstance(data, Images):
+        raise UserError(
+            f"--views: are of pictures, and {type(data).__name__} has none; leave --views out"
+        )
+    if not _augments(data):
         raise UserError(
             "--views: this run was trained with augment=none, which has one view of a picture; "
             "leave --views out"
         )
-    for number in range(1, views + 1):
-        yield data.views(split, number)
+    return [plain, *(data.views(split, number) for number in range(1, views + 1))]
 
 
 def _augments(data: Images) -> bool:
@@ -114,7 +124,7 @@ def _augments(data: Images) -> bool:
     return not torch.equal(seen.pictures.float(), plain.pictures.float())
 
 
-def _difference(one: Images, other: Images) -> str:
+def _difference(one: Images | SequenceData, other: Images | SequenceData) -> str:
     """What keeps two runs' probabilities from meaning the same, or nothing."""
     if type(one) is not type(other):
         return "data set"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hlml.data.sequences import Corpus
-
 
 def aba(labels: Tensor, mask: Tensor) -> Tensor:
     """a b a -> a a a: a frame between two equal ones takes their label. (B, T) -> (B, T)
@@ -39,18 +37,9 @@ def viterbi(scores: Tensor, steps: Tensor, mask: Tensor) -> Tensor:
     return torch.stack(path[::-1], 1)
 
 
-def labels_of(corpus: Corpus, index: Tensor) -> tuple[Tensor, Tensor]:
-    """The labels of all frames of the utterances `index`, one after the other, and the place in
-    `index` of the utterance each belongs to."""
-    lengths = corpus.lengths[index]
-    which = torch.repeat_interleave(torch.arange(len(index)), lengths)
-    offsets = corpus.starts[index] - (lengths.cumsum(0) - lengths)
-    return corpus.labels[torch.arange(len(which)) + offsets[which]], which
-
-
 def count_steps(labels: Tensor, which: Tensor, classes: int) -> Tensor:
     """How often each class (row) is followed by each (column) in the same utterance: (K, K)
-    float64, of what `labels_of` gives."""
+    float64, of what `Corpus.labels_of` gives."""
     before, after = labels[:-1], labels[1:]
     together = (which[1:] == which[:-1]) & (before >= 0) & (after >= 0)
     cells = before[together] * classes + after[together]

@@ -48,6 +48,16 @@ class Corpus:
         """Whether an utterance has one label, and not one for each of its frames."""
         return len(self.labels) == len(self.starts) != len(self.frames)
 
+    def labels_of(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The labels of all frames of the utterances `index`, one after the other, and the place in
+        `index` of the utterance each belongs to; with one label for the whole, those and theirs."""
+        if self.one_label:
+            return self.labels[index], torch.arange(len(index))
+        lengths = self.lengths[index]
+        which = torch.repeat_interleave(torch.arange(len(index)), lengths)
+        offsets = self.starts[index] - (lengths.cumsum(0) - lengths)
+        return self.labels[torch.arange(len(which)) + offsets[which]], which
+
     def on(self, device: torch.device) -> Corpus:
         """The same on another device, moved there once for all splits."""
         if device not in self._elsewhere:
@@ -91,6 +101,11 @@ class Utterances:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def labels(self) -> Tensor:
+        """Of each frame, one utterance after the other; or of each utterance."""
+        return self.corpus.labels_of(self.index)[0]
 
     def batch(self, rows: Tensor, epoch: int) -> Sequences:
         index = self.index.index_select(0, rows)

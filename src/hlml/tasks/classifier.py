@@ -7,6 +7,7 @@ B batch, C channels, S side, K classes.
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -72,13 +73,12 @@ class Classifier(Task, ABC):
         """(B, K)"""
         return self.scores(batch.pictures).float().softmax(1)
 
-    def answers(self, probabilities: Tensor) -> list[int]:
-        """(B, K) -> the most probable class of each row."""
-        classes: list[int] = probabilities.argmax(1).tolist()
-        return classes
+    def answers(self, probabilities: Iterable[Tensor]) -> list[int]:
+        """(K,) of each row -> the most probable class."""
+        return [int(row.argmax()) for row in probabilities]
 
     def predict_step(self, batch: Pictures) -> list[int]:
-        return self.answers(self.probabilities(batch))
+        return self.answers(self.probabilities(batch).cpu())
 
     def validation_step(self, batch: Pictures) -> dict[str, Tensor]:
         """Counts by class, and the sum of the losses, in float64: exact for batches of any size."""

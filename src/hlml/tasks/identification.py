@@ -6,6 +6,7 @@ B batch, K classes, N utterances that are compared, D numbers in an utterance's 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -112,10 +113,16 @@ class Identification(SequenceTask):
         """(B,) bool: which rows are among those that the equal error rate is taken over."""
         return self.seats.cpu()[rows] < MOST_COMPARED
 
+    def probabilities(self, batch: Sequences) -> Tensor:
+        """(B, K)"""
+        return self.scores(batch).double().softmax(1)
+
+    def answers(self, probabilities: Iterable[Tensor]) -> list[int]:
+        """(K,) of each utterance -> the most probable class."""
+        return [int(row.argmax()) for row in probabilities]
+
     def predict_step(self, batch: Sequences) -> list[int]:
-        """The class of each utterance."""
-        classes: list[int] = self.scores(batch).argmax(1).tolist()
-        return classes
+        return self.answers(self.probabilities(batch).cpu())
 
     def what_it_has_learnt(self, book: Logbook, data: SequenceData) -> None:
         identification_report.what_it_has_learnt(self, book, data)

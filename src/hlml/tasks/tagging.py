@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from hlml import smoothing as smooth
 from hlml.data.sequences import UNKNOWN, SequenceData, Sequences
@@ -57,7 +58,7 @@ class Tagging(SequenceTask):
             )
         super().__init__(model, data, label_smoothing, time_mask, feature_mask)
         self.smoothing = smoothing
-        labels, which = smooth.labels_of(data.corpus, data.splits["train"].index)
+        labels, which = data.corpus.labels_of(data.splits["train"].index)
         steps = smooth.step_scores(smooth.count_steps(labels, which, self.classes))
         # a buffer, whatever the smoothing: a saved run can be smoothed later
         self.register_buffer("steps", steps.float())
@@ -82,7 +83,7 @@ class Tagging(SequenceTask):
     def validation_step(self, batch: Sequences) -> dict[str, Tensor]:
         """Counts by class, the sum of the losses, and errors in phones, in float64."""
         scores, labels = self.scores(batch).float(), batch.labels
-        answers = self.answers(scores, batch.mask)
+        answers = self.smoothed(scores, batch.mask)
         known = labels != UNKNOWN
         flat, right = labels.clamp(min=0).flatten(), (answers == labels) & known
         none = torch.zeros(self.classes, dtype=torch.float64, device=scores.device)
@@ -103,18 +104,28 @@ class Tagging(SequenceTask):
             "loss": float(totals["loss"] / frames.sum()),
         }
 
-    def answers(self, scores: Tensor, mask: Tensor) -> Tensor:
+    def smoothed(self, scores: Tensor, mask: Tensor) -> Tensor:
         """(B, T, K) -> (B, T): each frame's class; what stands after the end means nothing."""
         if self.smoothing == "viterbi":
             return smooth.viterbi(scores.float().log_softmax(2), self.steps, mask)
         answers = scores.argmax(2)
         return smooth.aba(answers, mask) if self.smoothing == "aba" else answers
 
+    def probabilities(self, batch: Sequences) -> list[Tensor]:
+        """Of each utterance (T, K), without padding."""
+        likely = self.scores(batch).double().softmax(2).cpu()  # leaves its device in one piece
+        return [row[real] for row, real in zip(likely, batch.mask.cpu(), strict=True)]
+
+    def answers(self, probabilities: list[Tensor]) -> list[list[int]]:
+        """(T, K) of each utterance -> the classes of its frames."""
+        scores = pad_sequence([one.log() for one in probabilities], batch_first=True)
+        lengths = torch.tensor([len(one) for one in probabilities])
+        mask = torch.arange(scores.shape[1]) < lengths[:, None]
+        answers = self.smoothed(scores.to(self.steps.device), mask.to(self.steps.device)).cpu()
+        return [row[real].tolist() for row, real in zip(answers, mask, strict=True)]
+
     def predict_step(self, batch: Sequences) -> list[list[int]]:
-        """For each utterance the classes of its frames."""
-        answers = self.answers(self.scores(batch), batch.mask)
-        both = torch.stack([answers, batch.mask]).cpu()  # leaves its device in one piece
-        return [row[real > 0].tolist() for row, real in zip(*both, strict=True)]
+        return self.answers(self.probabilities(batch))
 
     def what_it_has_learnt(self, book: Logbook, data: SequenceData) -> None:
         tagging_report.what_it_has_learnt(self, book, data)

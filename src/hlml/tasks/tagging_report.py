@@ -29,7 +29,7 @@ def what_it_has_learnt(task: Tagging, book: Logbook, data: SequenceData) -> None
     if data.has_labels("valid"):
         counts = torch.zeros(task.classes, task.classes, dtype=torch.float64)
         for batch in data.evaluation("valid"):
-            answers, known = task.answers(task.scores(batch), batch.mask), batch.labels >= 0
+            answers, known = task.smoothed(task.scores(batch), batch.mask), batch.labels >= 0
             counts += confusion(batch.labels[known], answers[known], task.classes).cpu()
         book.figure("confusion_matrix", confusion_matrix(counts, data.class_names, "frames"))
         book.figure("recall", figures.class_recall(counts, data.class_names))
@@ -42,7 +42,7 @@ def what_it_has_learnt(task: Tagging, book: Logbook, data: SequenceData) -> None
 def _one_utterance(task: Tagging, book: Logbook, data: SequenceData) -> None:
     """The first of the validation split, its labels and, with attention, where it looks."""
     batch, ground, hop = utterance(data, 0, SHOWN)
-    answers = task.answers(task.scores(batch), batch.mask)
+    answers = task.smoothed(task.scores(batch), batch.mask)
     true, predicted = ([name(data, n) for n in row[0].tolist()] for row in (batch.labels, answers))
     speech = figures.Speech(ground, hop, true, predicted)
     book.figure("utterance", figures.labelled(speech))

@@ -16,9 +16,16 @@ from command import Command
 from hlml import cli, summary
 from hlml.arithmetic import MultiplyAdds
 from hlml.layer_table import describe
+from hlml.models.conformer import Conformer
+from hlml.models.convolution_1d import Convolution1d
 from hlml.models.convolutional import CNN
 from hlml.models.dcgan import DCGAN
+from hlml.models.recurrent import Recurrent
+from hlml.models.self_attention import SelfAttentionTagger
+from hlml.models.tagger import Tagger
 from hlml.models.vision_transformer import VisionTransformer
+from hlml.models.windows import MLP
+from toy_speech import FEATURES, PHONES, Utterances
 
 
 def work(model: nn.Module, *inputs: Tensor) -> int:
@@ -40,6 +47,13 @@ def work(model: nn.Module, *inputs: Tensor) -> int:
         # as a convolution the other way round
         (nn.ConvTranspose2d(6, 4, 3, 2), (2, 6, 4, 4), 2 * 16 * 6 * 4 * 9),
         (nn.LayerNorm((3, 8, 8)), (2, 3, 8, 8), 0),
+        (nn.LSTM(5, 7, batch_first=True), (3, 4, 5), 3 * 4 * 4 * 7 * (5 + 7)),
+        (nn.RNN(5, 7), (4, 5), 4 * 7 * (5 + 7)),
+        (
+            nn.GRU(5, 7, 2, bidirectional=True),
+            (4, 3, 5),
+            4 * 3 * 2 * 3 * 7 * ((5 + 7) + (2 * 7 + 7)),
+        ),
     ],
 )
 def test_multiply_adds_are_those_of_the_sums_written_out(
@@ -54,6 +68,14 @@ def test_multiply_adds_of_attention() -> None:
     vectors, width = 9, 8
     layer = vectors * 12 * width**2 + 2 * vectors**2 * width
     assert work(model, torch.randn(1, 1, 12, 12)) == vectors * 16 * width + layer + 2 * width
+
+
+def test_what_is_packed_counts_without_its_padding() -> None:
+    packed = nn.utils.rnn.pack_sequence([torch.randn(6, 5), torch.randn(2, 5)])
+    for layer, gates in ((nn.LSTM(5, 7), 4), (nn.GRU(5, 7), 3)):
+        with MultiplyAdds() as count:
+            layer(packed)
+        assert count.total == 8 * gates * 7 * (5 + 7)
 
 
 def test_functions_count_as_layers_do() -> None:
@@ -95,6 +117,31 @@ def test_looking_changes_nothing() -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+TAGGERS = [MLP, Recurrent, SelfAttentionTagger, Conformer, Convolution1d]
+
+
+@pytest.mark.parametrize("one_label", [False, True])
+@pytest.mark.parametrize("kind", TAGGERS)
+def test_the_table_of_a_tagger_adds_up_to_it(kind: type[Tagger], one_label: bool) -> None:
+    model = kind(6, 4, one_label, pool="attention")
+    x, mask = torch.randn(2, 40, 6), torch.ones(2, 40, dtype=torch.bool)
+    table = describe(model, x, mask)
+    assert sum(row.parameters for row in table.rows) == sum(w.numel() for w in model.parameters())
+    assert sum(row.multiply_adds for row in table.rows) == work(model, x[:1], mask[:1]) > 0
+    assert table.rows[-1].shape == ((4,) if one_label else (40, 4))
+    assert not table.pictures  # and so no column of receptive fields
+
+
+def test_the_work_of_an_mlp_by_hand() -> None:
+    model = MLP(6, 4, widths=[8, 5], dropout=0.1)
+    rows = describe(model, torch.randn(2, 40, 6), torch.ones(2, 40, dtype=torch.bool)).rows
+    assert [(row.name, row.what, row.shape, row.parameters, row.multiply_adds) for row in rows] == [
+        ("layers.0", "Linear + ReLU + Dropout", (40, 8), 6 * 8 + 8, 40 * 6 * 8),
+        ("layers.1", "Linear + ReLU + Dropout", (40, 5), 8 * 5 + 5, 40 * 8 * 5),
+        ("head", "Linear", (40, 4), 5 * 4 + 4, 40 * 5 * 4),
+    ]
 
 
 class Odd(nn.Module):
@@ -151,6 +198,23 @@ def test_a_model_of_rows_has_no_receptive_field(tmp_path: Path) -> None:
     assert head == ["layer", "what", "output", "parameters", "multiply-adds"]
     assert first[1:3] == ["Linear + ReLU", "50"]
     assert total[0] == "total"
+
+
+def test_a_model_of_utterances_is_shown_one_of_the_usual_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hlml import train
+
+    data = Utterances(context=1, unit="frame")
+    model = MLP(3 * FEATURES, PHONES)
+    monkeypatch.setattr(train, "build_model", lambda config: (data, model))
+    code, out = shown("homework=hw1")
+    length = sorted(data.corpus.lengths[:24].tolist())[11]
+    title, head, *_, last, total = columns(out.splitlines())
+    assert (code, title) == (0, [f"an utterance of {length} frames"])
+    assert head[-1] == "multiply-adds"
+    work = length * (15 * 256 + 256 * 256 + 256 * PHONES)
+    assert (last[2], total[-1]) == (f"{length} x {PHONES}", f"{work:,}")
 
 
 def test_a_disagreement_is_said_and_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:

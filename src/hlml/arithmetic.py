@@ -10,13 +10,14 @@ from torch.overrides import TorchFunctionMode
 
 CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
 TRANSPOSED = {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 PRODUCTS = {"linear", "matmul", "__matmul__", "mm", "bmm"}
 
 
 class MultiplyAdds(TorchFunctionMode):
     """`with MultiplyAdds() as count: model(x)`, and then `count.total`.
 
-    Only matrix products, convolutions and attention: the rest is little beside them.
+    Only matrix products, convolutions, attention and memories: the rest is little beside them.
     """
 
     def __init__(self) -> None:
@@ -31,9 +32,14 @@ class MultiplyAdds(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
+        name = getattr(func, "__name__", "")
+        if name in RECURRENT:  # each vector, and what is remembered, meets all weights of a layer
+            weights = next(one for one in args if isinstance(one, list))
+            vectors = args[0].numel() // args[0].shape[-1]
+            self.total += vectors * sum(one.numel() for one in weights if one.dim() == 2)
+        elif isinstance(result, Tensor):
             tensors = [x for x in (*args, *(kwargs or {}).values()) if isinstance(x, Tensor)]
-            self.total += _count(getattr(func, "__name__", ""), tensors, result)
+            self.total += _count(name, tensors, result)
         return result
 
 

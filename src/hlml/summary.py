@@ -15,8 +15,9 @@ HELP = """\
 hlml summary homework=NAME [NAME=VALUE ...]
 
 The model that `hlml train` with the same words would train: what each of its layers gives for one
-row of the data, how many parameters it has, how many multiply-adds it takes, and how much of the
+row of the data, how many parameters it has, how many multiply-adds it takes, and how much of a
 picture its neurons see. That is computed by the formula of the lecture and again from gradients.
+Of utterances, a row is one as long as the median of those to train on.
 
   hlml summary homework=hw3 model=cnn model.kernels=5
 """
@@ -66,6 +67,12 @@ def _parts(model: Any, data: Any) -> list[tuple[str, Any, tuple[Any, ...]]]:
     """The model, or the two of a game, and what each is called with: two random rows."""
     import torch
 
+    from hlml.data.sequences import SequenceData
+
+    if isinstance(data, SequenceData):
+        frames = int(data.splits["train"].lengths.median())
+        x, mask = torch.rand(2, frames, len(data.mean)), torch.ones(2, frames, dtype=torch.bool)
+        return [(f"an utterance of {frames} frames", model, (x, mask))]
     rows = data.rows("train").batch(torch.arange(2), 0)[0]  # of the data for its shape alone
     x, labels = torch.rand(rows.shape), torch.zeros(2, dtype=torch.int64)
     if not (hasattr(model, "generator") and hasattr(model, "critic")):

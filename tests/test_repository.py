@@ -144,7 +144,9 @@ def test_every_import_is_declared() -> None:
         for name in imports(module):
             top = name.partition(".")[0]
             if top not in allowed:
-                assert INSTALLED_AS.get(top, canonicalize_name(top)) in declared, f"{module} imports {name}"
+                assert INSTALLED_AS.get(top, canonicalize_name(top)) in declared, (
+                    f"{module} imports {name}"
+                )
 
 
 def test_the_command_starts_without_torch() -> None:

@@ -3,8 +3,12 @@ speaks, and noise hides it."""
 
 from __future__ import annotations
 
+import json
+import wave as wave_file
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -93,3 +97,42 @@ class Known(Tagger):
     def encode(self, frames: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = self.dropout(self.first(frames).relu())
         return hidden
+
+
+def course_files(root: Path) -> None:
+    """Files in the formats of TIMIT and VoxCeleb as the course has them, and a folder of
+    recordings, each of noise: enough of them for a step of every level."""
+    draw = np.random.default_rng(0)
+    folder = root / "timit_11"
+    folder.mkdir()
+    for name, count in (("train", 900), ("test", 300)):
+        rows = draw.normal(size=(count, 429)).astype(np.float32)
+        np.save(folder / f"{name}_11.npy", rows)
+    np.save(folder / "train_label_11.npy", draw.integers(0, 39, 900).astype(str))
+
+    folder = root / "Dataset"
+    folder.mkdir()
+    said: dict[str, list[dict[str, Any]]] = {}
+    for number in range(64):
+        length = int(draw.integers(100, 200))
+        entry = {"feature_path": f"uttr-{number:032x}.pt", "mel_len": length}
+        said.setdefault(f"id{number % 4}" if number < 60 else "test", []).append(entry)
+        torch.save(torch.randn(length, 40), folder / str(entry["feature_path"]))
+    test = said.pop("test")
+    numbers = {name: number for number, name in enumerate(said)}
+    names = {str(number): name for name, number in numbers.items()}
+    lists = {
+        "mapping": {"speaker2id": numbers, "id2speaker": names},
+        "metadata": {"n_mels": 40, "speakers": said},
+        "testdata": {"n_mels": 40, "utterances": test},
+    }
+    for name, content in lists.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+    for speaker in range(3):
+        (root / "speakers" / f"speaker{speaker}").mkdir(parents=True)
+        for take in range(12):
+            wave = (draw.normal(size=12_000) * 3000).astype(np.int16)
+            with wave_file.open(f"{root}/speakers/speaker{speaker}/{take}.wav", "wb") as file:
+                file.setparams((1, 2, 16_000, 0, "NONE", ""))
+                file.writeframes(wave.tobytes())

@@ -15,7 +15,7 @@ from command import Command
         ("hlml runs ta", {"table"}),
         ("hlml evaluate ", set()),
         ("hlml train home", {"homework="}),
-        ("hlml train homework=", {"homework=hw1", "homework=hw3", "homework=hw6"}),
+        ("hlml train homework=", {f"homework=hw{number}" for number in (1, 2, 3, 4, 6)}),
         ("hlml train optim", {"optimizer="}),
         (
             "hlml train homework=hw1 optimizer=adam",

@@ -131,6 +131,17 @@ def test_baselines_go_by_their_own_direction(
     assert "baselines.metric: no metric 'foo'" in capsys.readouterr().err
 
 
+def test_a_model_for_other_data_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "homework=hw1", "model=cnn"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("hlml: model: CNN is for other data (")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_folder_without_a_checkpoint_can_be_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

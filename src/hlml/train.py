@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import sys
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,22 @@ def build_model(config: Config) -> tuple[DataModule, nn.Module]:
     seed_all(config["seed"])
     trust = tuple(config["trust"])
     data: DataModule = expect(build(config["data"], trust), DataModule, "data")
-    return data, expect(build(config["model"], trust)(**data.sizes()), nn.Module, "model")
+    model = build(config["model"], trust)
+    _check_sizes(model, data)
+    return data, expect(model(**data.sizes()), nn.Module, "model")
+
+
+def _check_sizes(model: Callable[..., Any], data: DataModule) -> None:
+    """Whether the model is one for this kind of data: whether it asks for these sizes."""
+    sizes = data.sizes()
+    try:
+        inspect.signature(model).bind(**sizes)
+    except TypeError as error:
+        name = getattr(getattr(model, "func", model), "__name__", "it")
+        raise UserError(
+            f"model: {name} is for other data ({error}): {type(data).__name__} gives "
+            f"{', '.join(sizes)}; choose a model of this homework"
+        ) from error
 
 
 def seed_all(seed: int) -> None:

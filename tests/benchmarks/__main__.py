@@ -18,6 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: it reads this o
 import augmentation
 import classify
 import game
+import speech
 import startup
 import steps
 import torch
@@ -91,6 +92,30 @@ AUGMENT = """
 
 {batch} pictures of 3 x {side} x {side}: hlml's batch at once, torchvision's v2 one picture at a
 time. {rounds} rounds.
+
+"""
+
+SPEECH = """
+## Utterances in batches
+
+A self-attention tagger on {utterances} utterances of 39 numbers a frame, {median} frames long in
+the middle; {together} random ones a batch, padded to the longest, or as many of about one length
+as have the same number of frames. {rounds} rounds.
+
+"""
+
+SPEECH_ROWS = {
+    "random": "hlml, random utterances together",
+    "buckets": "hlml, utterances of about one length together",
+    "buckets, bare": "a loop by hand over the latter batches, made beforehand",
+}
+
+WINDOWS = """
+## The window network
+
+Homework 2's sample, 429-1024-512-128-39 with sigmoids, batches of {batch} frames. By hand: eager,
+float32, all windows ready in memory, torch's default Adam. hlml joins the 11 frames as it reads
+them. {rounds} rounds.
 
 """
 
@@ -175,6 +200,26 @@ def picture_tables() -> str:
     return text + AUGMENT.format(batch=batch, side=side, **where) + augmentation_table()
 
 
+def speech_tables() -> str:
+    """What homeworks 2 and 4 take, beside the alternatives."""
+    where = {"rounds": PICTURE_ROUNDS}
+    text = SPEECH.format(
+        utterances=speech.UTTERANCES, median=speech.MEDIAN, together=speech.TOGETHER, **where
+    )
+    times = alternate(speech.contenders(), PICTURE_ROUNDS)
+    text += "| who | s a million real frames | x hlml, about one length |\n|---|---:|---:|\n"
+    for name, seconds in times.items():
+        middle = f"{statistics.median(seconds) * 1e3:.1f}"
+        text += f"| {SPEECH_ROWS[name]} | {middle} | {with_spread(times, name, 'buckets')} |\n"
+    text += WINDOWS.format(batch=speech.WINDOWS, **where)
+    times = alternate(speech.window_contenders(), PICTURE_ROUNDS)
+    text += "| who | ms a step | by hand / it |\n|---|---:|---:|\n"
+    for name, seconds in times.items():
+        middle = f"{statistics.median(seconds) * 1e3:.2f}"
+        text += f"| {name} | {middle} | {with_spread(times, 'by hand', name)} |\n"
+    return text
+
+
 def main() -> None:
     torch.set_num_threads(1)
     print(f"training loops, {STEP_ROUNDS} rounds ...", flush=True)
@@ -194,6 +239,8 @@ def main() -> None:
     text += step_tables()
     print(f"pictures, {PICTURE_ROUNDS} rounds ...", flush=True)
     text += picture_tables()
+    print(f"speech, {PICTURE_ROUNDS} rounds ...", flush=True)
+    text += speech_tables()
     print(text)
     with tempfile.TemporaryDirectory() as folder:
         waits = startup.contenders(Path(folder))

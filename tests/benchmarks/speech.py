@@ -150,7 +150,7 @@ def contenders() -> dict[str, Contender]:
 
 def window_contenders() -> dict[str, Contender]:
     return {
-        "bare": bare_windows,
+        "by hand": bare_windows,
         "hlml": hlml_windows,
         "hlml, bf16": lambda: hlml_windows("bf16"),  # slow where the CPU has no bf16
     }

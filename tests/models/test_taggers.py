@@ -211,6 +211,14 @@ def test_batch_norm_is_torchs_over_the_real_frames() -> None:
     torch.testing.assert_close(ours.eval()(frames, mask)[mask], theirs.eval()(frames[mask]))
 
 
+def test_batch_norm_of_one_frame_is_its_bias() -> None:
+    """The last batch of an epoch of single frames may be one frame, which torch's norm refuses."""
+    norm = FrameNorm("batch", 5).double()
+    nn.init.normal_(norm.norm.bias)
+    frames, mask = batch(1)
+    torch.testing.assert_close(norm(frames, mask)[0, 0], norm.norm.bias)
+
+
 @pytest.mark.parametrize("kind", ["mean", "max", "attention"])
 def test_pooling_is_a_slow_loop(kind: Pooling) -> None:
     torch.manual_seed(0)

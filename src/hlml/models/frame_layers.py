@@ -32,7 +32,8 @@ class FrameNorm(nn.Module):
         if not isinstance(norm, nn.BatchNorm1d):
             out: Tensor = norm(x)
             return out
-        if self.training and x.shape[1] > 1:  # utterances of one frame have no padding
+        # single frames have no padding, so torch's may take them: but for one alone, which it refuses
+        if self.training and (x.shape[1] > 1 or len(x) == 1):
             return _of_real_frames(norm, x, mask)
         flat: Tensor = norm(x.flatten(0, 1))
         return flat.reshape(x.shape)

@@ -260,6 +260,8 @@ BAD_LABELS = {
     "39": (np.where(NUMBERS == 5, 39, NUMBERS), "row 5: 39 is no class from 0 to 38"),
     "-1": (np.where(NUMBERS == 7, -1, NUMBERS).astype(str), "row 7: -1 is no class"),
     "a name": (np.where(NUMBERS == 8, "sil", NUMBERS.astype(str)), "row 8: sil is no class"),
+    "a power": (np.where(NUMBERS == 8, "²", NUMBERS.astype(str)), "row 8: ² is no class"),
+    "huge": (np.where(NUMBERS == 8, "9" * 30, NUMBERS.astype(str)), "row 8: 9{30} is no class"),
     "half": (np.where(NUMBERS == 2, 2.5, NUMBERS), r"row 2: 2\.5 is no class"),
     "NaN": (np.where(NUMBERS == 2, np.nan, NUMBERS), "row 2: nan is no class"),
     "columns": (NUMBERS[:, None], "holds 250x1 of int64, and must hold one column of labels"),

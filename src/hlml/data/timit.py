@@ -121,11 +121,11 @@ def _labels(npy: Npy, count: int) -> Tensor:
     try:
         with np.errstate(invalid="ignore"):
             numbers = column.astype(np.int64)
-        good = (numbers >= 0) & (numbers < len(CLASSES))
-        if column.dtype.kind == "f":
-            good &= numbers == column
-    except ValueError:  # astype does not say which
-        good = np.array([text.strip().isdigit() for text in column])
+    except (ValueError, OverflowError):  # astype does not say which
+        numbers = np.array([_number(text) for text in column])
+    good = (numbers >= 0) & (numbers < len(CLASSES))
+    if column.dtype.kind == "f":
+        good &= numbers == column
     if not good.all():
         row = int((~good).argmax())
         raise UserError(
@@ -133,6 +133,14 @@ def _labels(npy: Npy, count: int) -> Tensor:
             f"{len(CLASSES) - 1}: {USE}"
         )
     return torch.from_numpy(numbers)
+
+
+def _number(text: str | bytes) -> int:
+    """-1: it says none."""
+    try:
+        return int(text)
+    except ValueError:
+        return -1
 
 
 def _cut(lengths: list[int], stretch: int) -> list[int]:

@@ -205,11 +205,13 @@ def test_a_recording_beside_the_speakers_is_named(tmp_path: Path) -> None:
         read(folder)
 
 
-def test_a_folder_that_is_not_there_is_named_with_both_places(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_named_with_its_places(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"data\.folder=nowhere: there is no nowhere and no .*data/nowhere: name a"
     ):
         SpeakerFolder(4, root=str(tmp_path / "data"), folder="nowhere")
+    with pytest.raises(UserError, match="there is no /nowhere: name a"):
+        SpeakerFolder(4, root=str(tmp_path / "data"), folder="/nowhere")
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED.name} is not here")

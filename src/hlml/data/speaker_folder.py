@@ -103,12 +103,12 @@ class SpeakerFolder(SequenceData):
 
 
 def _find(root: Path, folder: str) -> Path:
-    places = [Path(folder).expanduser(), root / folder]
+    places = list(dict.fromkeys([Path(folder).expanduser(), root / folder]))
     found = [place for place in places if place.exists()]
     if not found:
         raise UserError(
-            f"data.folder={folder}: there is no {places[0]} and no {places[1]}: name a folder of "
-            "speakers' folders with recordings, or a zip or tar of it"
+            f"data.folder={folder}: there is no {' and no '.join(map(str, places))}: name a "
+            "folder of speakers' folders with recordings, or a zip or tar of it"
         )
     return found[0]
 

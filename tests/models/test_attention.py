@@ -179,5 +179,5 @@ def test_what_is_added_is_the_same_for_all_utterances() -> None:
 def test_widths_that_cannot_be_shared_are_refused() -> None:
     with pytest.raises(UserError, match=r"model.heads: 5 heads .* model.width=12"):
         SelfAttention(12, 5)
-    with pytest.raises(UserError, match=r"rotary: .* model.width=12 / model.heads=4 is odd"):
+    with pytest.raises(UserError, match=r"rotary: .* model.width=12 / model.heads=4 is no even"):
         Positions("rotary", 12, 4, 10)

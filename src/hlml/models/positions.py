@@ -48,7 +48,7 @@ class Positions(nn.Module):
         if kind == "rotary" and self.head_width % 2:
             raise UserError(
                 f"model.positions=rotary: turns pairs of numbers, and model.width={width} / "
-                f"model.heads={heads} is odd"
+                f"model.heads={heads} is no even number"
             )
         self.vectors = nn.Parameter(torch.empty(longest, width)) if kind == "learned" else None
         if self.vectors is not None:

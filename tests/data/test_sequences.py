@@ -89,6 +89,14 @@ def test_a_budget_reads_every_row_once_and_no_more_frames_than_it_allows(
             assert batch.mask.any(0).all()  # no longer than the longest
 
 
+def test_several_processes_read_every_utterance_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of which the budget would allow one, which they could not share."""
+    monkeypatch.setattr("hlml.distributed._world", 2)
+    data = Toy(LENGTHS, budget=20)
+    read = [torch.cat(data.rows_of(step, 1)) for step in range(data.steps_per_epoch(1))]
+    assert sorted(torch.cat(read).tolist()) == list(range(len(LENGTHS) - 6))
+
+
 def test_epochs_differ_and_the_same_epoch_does_not() -> None:
     data, again = Toy(budget=40), Toy(budget=40)
 

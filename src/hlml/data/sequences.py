@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from hlml import distributed
 from hlml.data.module import DataModule, Rows, Split, generator
 from hlml.data.randomness import keys as keys_of
 from hlml.data.randomness import uniform
@@ -245,7 +246,8 @@ class SequenceData(DataModule, ABC):
         order = lengths.argsort(descending=True, stable=True)
         pools, start = [], 0
         while start < len(order):
-            size = max(1, self.budget // int(lengths[order[start]]))
+            # a batch of fewer utterances than processes would be left out
+            size = max(distributed.world(), self.budget // int(lengths[order[start]]))
             pools.append((order[start : start + POOLS * size], size))
             start += POOLS * size
         return pools

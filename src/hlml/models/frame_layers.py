@@ -32,7 +32,7 @@ class FrameNorm(nn.Module):
         if not isinstance(norm, nn.BatchNorm1d):
             out: Tensor = norm(x)
             return out
-        # single frames have no padding, so torch's may take them: but for one alone, which it refuses
+        # single frames have no padding, and torch's is faster, but it refuses one alone
         if self.training and (x.shape[1] > 1 or len(x) == 1):
             return _of_real_frames(norm, x, mask)
         flat: Tensor = norm(x.flatten(0, 1))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -14,6 +17,7 @@ from torch.nn import functional as F
 
 import toys
 from hlml import checkpoint
+from hlml.compose import CONFIGS
 from hlml.data import generator
 from hlml.data.sequences import UNKNOWN, Corpus, SequenceData, Sequences
 from hlml.errors import UserError
@@ -391,3 +395,19 @@ def test_a_resumed_run_is_the_uninterrupted_one(options: dict[str, Any], tmp_pat
         toys.fit(folder, *start(), toys.one_phase(), state=state, epochs=2)
         resumed = checkpoint.load(folder / "last.pt")["task"]
         assert all(torch.equal(end[name], resumed[name]) for name in end)
+
+
+# --- configs
+
+
+@pytest.mark.parametrize(
+    "name", ["spoken_phonemes", "timit", "spoken_speakers", "voxceleb", "speaker_folder"]
+)
+def test_a_config_repeats_its_data_sets_defaults(name: str) -> None:
+    """But for the seed, which is the run's, and the batch's size, which has none."""
+    listed = yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text())
+    module, _, kind = listed.pop("_target_").rpartition(".")
+    known = inspect.signature(getattr(importlib.import_module(module), kind)).parameters
+    assert listed.pop("seed") == "${seed}"
+    assert listed.pop("batch_size")
+    assert listed == {option: known[option].default for option in listed}

@@ -66,7 +66,7 @@ class SpokenSpeakers(SpokenData):
         workers: int = 0,
         unit: Literal["utterance", "frame"] = "utterance",
         context: int = 0,
-        segment: int = 0,
+        segment: int = 128,
         budget: int = 0,
         root: str = "data",
         speakers: int = 100,

@@ -100,7 +100,7 @@ def hlml_frames(budget: int) -> float:
 def hlml_windows(precision: str = "fp32") -> float:
     """Seconds a step of the window network."""
     data = Clocked(windows=True)
-    data.most = 400 if precision == "fp32" else 60
+    data.most = 400 if precision == "fp32" else 24
     with_hlml(data, window_network(), precision)
     return per_step(data.clock)
 

@@ -8,8 +8,9 @@ PORT ?= 6006
 STAMP := $(VENV)/.complete
 HLML ?= $(VENV)/bin/hlml
 OURS := ARGS PORT PYTHON VENV HLML
-# The tests run one a core; pytest's own -n 0 or --pdb in ARGS puts them back into one process.
-PYTEST := -m pytest -n auto --dist worksteal
+# Test files run one a core, so that a file's fixtures are made once; pytest's own -n 0 or --pdb in
+# ARGS puts them back into one process.
+PYTEST := -m pytest -n auto --dist loadfile
 
 # A homework is there when it has a config: configs/homework/hw1.yaml or configs/homework/hw1/.
 HOMEWORKS := $(sort $(basename $(notdir $(wildcard configs/homework/hw?.yaml configs/homework/hw?))))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from hlml.data.archive import Files, open_files, shown
+from hlml.data.class_folders import find_folder, split_by_class, wrappers
 from hlml.data.decode import SUFFIXES
-from hlml.data.images import UNKNOWN, Images, View, stratified
+from hlml.data.images import UNKNOWN, Images, View
 from hlml.data.picture_source import cache_folder, read_pictures, sorted_classes, warn_of_copies
 from hlml.errors import UserError
 
@@ -47,7 +47,9 @@ class ImageFolder(Images):
     ) -> None:
         super().__init__(batch_size, seed, workers, augment, strong_view, unlabelled_ratio)
         home = Path(root).expanduser()
-        files = open_files(_find(home, folder), SUFFIXES)
+        files = open_files(
+            find_folder(home, folder, "folder of class folders with pictures"), SUFFIXES
+        )
         self.file_names, folders = _sorted_out(files)
         self.class_names = sorted_classes(set(folders) - {""})
         source, good = read_pictures(
@@ -56,7 +58,7 @@ class ImageFolder(Images):
         numbers = {name: number for number, name in enumerate(self.class_names)} | {"": UNKNOWN}
         labels = torch.tensor([numbers[folder] for folder in folders])
         rows = good.nonzero().flatten()
-        parts = _split(labels[rows], valid, test, split_seed)
+        parts = split_by_class(labels[rows], valid, test, split_seed, "pictures")
         trained, validated, tested = (rows[part] for part in parts)
         pairs = [(part, labels[part]) for part in (trained, validated, tested)]
         self.fill(source, pairs[0], None, pairs[1], pairs[2])
@@ -67,17 +69,6 @@ class ImageFolder(Images):
         )
 
 
-def _find(root: Path, folder: str) -> Path:
-    places = list(dict.fromkeys([Path(folder).expanduser(), root / folder]))
-    found = [place for place in places if place.exists()]
-    if not found:
-        raise UserError(
-            f"data.folder={folder}: there is no {' and no '.join(map(str, places))}: name a "
-            "folder of class folders with pictures, or a zip or tar of it"
-        )
-    return found[0]
-
-
 def _sorted_out(files: Files) -> tuple[list[str], list[str]]:
     """The names of the pictures, and the class folder of each ("": they lie in none)."""
     paths = [member.name.split("/") for member in files.members]
@@ -86,9 +77,7 @@ def _sorted_out(files: Files) -> tuple[list[str], list[str]]:
             f"{files.path}: there are no pictures in it (files that end in "
             f"{', '.join(sorted(SUFFIXES))}): name another folder with data.folder=PATH"
         )
-    shared = 0  # folders that wrap everything
-    while all(len(path) > shared + 1 and path[shared] == paths[0][shared] for path in paths):
-        shared += 1
+    shared = wrappers(paths, below=1)
     folders = [path[shared] if len(path) > shared + 1 else "" for path in paths]
     counts = Counter(folders)
     if len(counts) > 1 and "" in counts:
@@ -103,17 +92,3 @@ def _sorted_out(files: Files) -> tuple[list[str], list[str]]:
             "(hlml splits it itself), or make it a food-11 folder for data=food11"
         )
     return ["/".join(path) for path in paths], folders
-
-
-def _split(labels: Tensor, valid: float, test: float, seed: int) -> list[Tensor]:
-    """Row numbers to train, validate and test on, each class in its share."""
-    counts = [round(len(labels) * share) for share in (valid, test)]
-    train = len(labels) - sum(counts)
-    if min(valid, test) <= 0 or min(train, *counts) < 1:
-        raise UserError(
-            f"data.valid={valid:g} and data.test={test:g} of {len(labels):,} pictures leave "
-            f"{max(0, train):,} to train on, {counts[0]:,} to validate on and {counts[1]:,} to "
-            "test on: each must have some"
-        )
-    validated, tested, trained = stratified(labels, [*counts, train], seed)
-    return [trained, validated, tested]

@@ -19,7 +19,7 @@ from hlml.data.audio_files import (
     open_recordings,
     read_log_mels,
 )
-from hlml.data.images import stratified
+from hlml.data.class_folders import find_folder, split_by_class, wrappers
 from hlml.data.picture_source import cache_folder, say, sorted_classes
 from hlml.data.sequences import Corpus, SequenceData
 from hlml.errors import UserError
@@ -56,7 +56,9 @@ class SpeakerFolder(SequenceData):
     ) -> None:
         super().__init__(batch_size, seed, workers, unit, context, segment, budget)
         home = Path(root).expanduser()
-        self.files = open_recordings(_find(home, folder))
+        self.files = open_recordings(
+            find_folder(home, folder, "folder of speakers' folders with recordings")
+        )
         names, speakers = _speakers(self.files)
         recordings = read_log_mels(self.files, names, cache_folder(home))
         good = recordings.lengths.nonzero().flatten()
@@ -66,7 +68,7 @@ class SpeakerFolder(SequenceData):
         numbers = {name: number for number, name in enumerate(self.class_names)}
         labels = torch.tensor([numbers[speaker] for speaker in speakers])
         starts, lengths = recordings.starts[good], recordings.lengths[good]
-        parts = _split(labels, valid, test, split_seed)
+        parts = split_by_class(labels, valid, test, split_seed, "recordings")
         self.fill(Corpus(recordings.frames, starts, lengths, labels), *parts)
         self._warn_of_copies([recordings.contents[row] for row in good.tolist()])
 
@@ -102,17 +104,6 @@ class SpeakerFolder(SequenceData):
             )
 
 
-def _find(root: Path, folder: str) -> Path:
-    places = list(dict.fromkeys([Path(folder).expanduser(), root / folder]))
-    found = [place for place in places if place.exists()]
-    if not found:
-        raise UserError(
-            f"data.folder={folder}: there is no {' and no '.join(map(str, places))}: name a "
-            "folder of speakers' folders with recordings, or a zip or tar of it"
-        )
-    return found[0]
-
-
 def _speakers(files: Files) -> tuple[list[str], list[str]]:
     """The names of the recordings, and whose folder each lies in."""
     paths = [member.name.split("/") for member in files.members]
@@ -121,9 +112,7 @@ def _speakers(files: Files) -> tuple[list[str], list[str]]:
             f"{files.path}: there are no recordings in it (files that end in "
             f"{', '.join(sorted(SUFFIXES))}): name another folder with data.folder=PATH"
         )
-    shared = 0  # folders that wrap everything
-    while all(len(path) > shared + 2 and path[shared] == paths[0][shared] for path in paths):
-        shared += 1
+    shared = wrappers(paths, below=2)
     speakers = [path[shared] if len(path) > shared + 1 else "" for path in paths]
     counts = Counter(speakers)
     if "" in counts:
@@ -138,17 +127,3 @@ def _speakers(files: Files) -> tuple[list[str], list[str]]:
             "must be two or more speakers: name the folder that holds the speakers' folders"
         )
     return ["/".join(path) for path in paths], speakers
-
-
-def _split(labels: Tensor, valid: float, test: float, seed: int) -> list[Tensor]:
-    """Row numbers to train, validate and test on, of each speaker in its share."""
-    counts = [round(len(labels) * share) for share in (valid, test)]
-    train = len(labels) - sum(counts)
-    if min(valid, test) <= 0 or min(train, *counts) < 1:
-        raise UserError(
-            f"data.valid={valid:g} and data.test={test:g} of {len(labels):,} recordings leave "
-            f"{max(0, train):,} to train on, {counts[0]:,} to validate on and {counts[1]:,} to "
-            "test on: each must have some"
-        )
-    validated, tested, trained = stratified(labels, [*counts, train], seed)
-    return [trained, validated, tested]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from hlml.data.answers import write_names
 from hlml.data.archive import Files, shown
 from hlml.data.audio_files import (
     SUFFIXES,
@@ -82,14 +82,8 @@ class SpeakerFolder(SequenceData):
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         """`answers`: the number of each test recording's speaker; a line has its path and name."""
-        names = [self.file_names[row] for row in self.splits["test"].index.tolist()]
-        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["Id", "Category"])
-            table.writerows(
-                (name, self.class_names[answer])
-                for name, answer in zip(names, answers, strict=True)
-            )
+        files = [self.file_names[row] for row in self.splits["test"].index.tolist()]
+        write_names(files, [self.class_names[answer] for answer in answers], path)
 
     def _warn_of_copies(self, contents: list[int]) -> None:
         """Say when what is held out is in the training too, byte for byte."""

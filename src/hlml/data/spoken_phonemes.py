@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from hlml.data.answers import write_frames
 from hlml.data.espeak import Saying
 from hlml.data.module import Split
 from hlml.data.phonemes import CLASSES, SILENCE, SYMBOLS, fold
@@ -108,9 +109,7 @@ class SpokenPhonemes(SpokenData):
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         """`answers`: for each utterance, a class number for each of its frames."""
-        classes = [number for utterance in answers for number in utterance]
-        lines = [f"{row},{number}\n" for row, number in enumerate(classes)]
-        path.write_text("Id,Class\n" + "".join(lines))
+        write_frames(answers, path)
 
 
 def spoken_phonemes(root: Path, number: int, seed: int) -> tuple[Corpus, list[Tensor]]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from hlml.data.answers import write_names
 from hlml.data.espeak import Saying
 from hlml.data.sequences import Corpus
 from hlml.data.speech_features import MELS, RATE, log_mels
@@ -89,8 +90,7 @@ class SpokenSpeakers(SpokenData):
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         """`answers`: a class number for each utterance; their names are written."""
-        lines = [f"{row},{self.class_names[who]}\n" for row, who in enumerate(answers)]
-        path.write_text("Id,Category\n" + "".join(lines))
+        write_names(range(len(answers)), [self.class_names[who] for who in answers], path)
 
 
 def spoken_speakers(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hlml.data.answers import write_frames
 from hlml.data.archive import shown
 from hlml.data.module import Split
 from hlml.data.npy import USE, Npy, find_npy, read_column, read_rows
@@ -83,11 +84,10 @@ class Timit(SequenceData):
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         """`answers`: for each utterance the classes of its frames; a line a frame, in order."""
-        classes = [answer for utterance in answers for answer in utterance]
-        if len(classes) != self.test_rows:
-            raise ValueError(f"{len(classes)} answers for {self.test_rows} frames")
-        lines = [f"{row},{answer}\n" for row, answer in enumerate(classes)]
-        path.write_text("Id,Class\n" + "".join(lines))
+        count = sum(map(len, answers))
+        if count != self.test_rows:
+            raise ValueError(f"{count} answers for {self.test_rows} frames")
+        write_frames(answers, path)
 
 
 def _pack(train: Npy, test: Npy, put: Put) -> Notes:

@@ -6,7 +6,6 @@ testdata.json those to answer for, and uttr-*.pt hold one tensor (T, 40) each.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import warnings
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hlml.data.answers import write_names
 from hlml.data.archive import MEMBER_BYTES, open_files, shown
 from hlml.data.images import stratified
 from hlml.data.module import Split
@@ -82,11 +82,7 @@ class VoxCeleb(SequenceData):
 
     def write_answers(self, answers: list[Any], path: Path) -> None:
         """`answers`: the number of each test utterance's speaker; a line has its file and name."""
-        names = [self.class_names[answer] for answer in answers]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["Id", "Category"])
-            table.writerows(zip(self.test_files, names, strict=True))
+        write_names(self.test_files, [self.class_names[answer] for answer in answers], path)
 
 
 def _find(root: Path) -> Path:

@@ -87,7 +87,7 @@ tensorboard: $(STAMP) ## look into runs/ in a browser (PORT=6007: elsewhere)
 # No host and no folder of this machine may end up in the file, hence the flags and the name.
 lock: $(STAMP) ## bring requirements.lock in step with pyproject.toml
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --extra dev --extra pictures --extra speech --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	    --extra dev --extra pictures --extra speech --extra text --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	    pyproject.toml --output-file requirements.lock
 
 clean: ## remove caches and built packages; runs/, data/ and the environment stay

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -87,4 +88,5 @@ def predict(task: Task, data: DataModule, split: Split, precision: str = "fp32")
         for batch in data.evaluation(split):
             with autocast(data.device, precision):
                 answers += task.predict_step(batch)
-    return answers
+    rows = torch.cat(data.reading(split)).tolist()  # not in order where batches are of one length
+    return [answer for _, answer in sorted(zip(rows, answers, strict=True), key=itemgetter(0))]

@@ -1,0 +1,111 @@
+"""From text to numbers and back: subwords, characters or words, by SentencePiece.
+
+Kudo 2018, "Subword regularization" (the unigram model of subwords); Kudo & Richardson 2018,
+"SentencePiece".
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hlml.errors import UserError
+
+PAD, BEGIN, END, UNKNOWN = range(4)  # the first four numbers of every vocabulary
+Kind = Literal["subwords", "characters", "words"]
+TYPES = {"subwords": "unigram", "characters": "char", "words": "word"}
+
+
+class Vocabulary:
+    """The pieces that texts are made of, numbered.
+
+    What is in a text and no piece gets a number behind the last piece's, another one for each, so
+    that a model can copy what it cannot know.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self._processor = _sentencepiece().SentencePieceProcessor(model_proto=model)
+        self._size = int(self._processor.get_piece_size())
+        self.unknown: list[str] = []  # the pieces of numbers len(self), len(self) + 1, ...
+        self._numbers: dict[str, int] = {}
+
+    @classmethod
+    def learn(
+        cls, texts: Iterable[str], kind: Kind, size: int = 8000, normalise: bool = True
+    ) -> Vocabulary:
+        """At most `size` pieces, fewer where the texts have no more to give. `normalise`: as the
+        course does, compatibility forms and case folded (nmt_nfkc_cf)."""
+        out = io.BytesIO()
+        _sentencepiece().SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=out,
+            model_type=TYPES[kind],
+            vocab_size=size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="nmt_nfkc_cf" if normalise else "identity",
+            input_sentence_size=1_000_000,
+            shuffle_input_sentence=True,
+            pad_id=PAD,
+            bos_id=BEGIN,
+            eos_id=END,
+            unk_id=UNKNOWN,
+            num_threads=1,  # sums in another order would choose other pieces
+            minloglevel=2,
+        )
+        return cls(out.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        try:
+            return cls(path.read_bytes())
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{path}: is not a SentencePiece model that can be read") from error
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(self.model)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Of each text its numbers, without BEGIN and END."""
+        numbers = self._processor.encode(list(texts))
+        for place, text in enumerate(texts):
+            if UNKNOWN in numbers[place]:
+                pieces = self._processor.encode(text, out_type=str)
+                numbers[place] = [
+                    number if number != UNKNOWN else self._number(piece)
+                    for number, piece in zip(numbers[place], pieces, strict=True)
+                ]
+        return numbers  # type: ignore[no-any-return]
+
+    def pieces(self, numbers: Iterable[int]) -> list[str]:
+        """What each number stands for; a piece that begins a word begins with a low line."""
+        return [self._piece(number) for number in numbers if number not in (PAD, BEGIN, END)]
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text, as far as its blanks can be told from its pieces."""
+        return "".join(self.pieces(numbers)).replace("\u2581", " ").strip()
+
+    def _piece(self, number: int) -> str:
+        if number >= self._size:
+            return self.unknown[number - self._size]
+        return str(self._processor.id_to_piece(number))
+
+    def _number(self, piece: str) -> int:
+        if piece not in self._numbers:
+            self._numbers[piece] = self._size + len(self.unknown)
+            self.unknown.append(piece)
+        return self._numbers[piece]
+
+
+def _sentencepiece() -> Any:
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise UserError("data: needs SentencePiece; pip install 'hlml[text]'") from error
+    return sentencepiece

@@ -75,6 +75,7 @@ def _summary(
         "direction": trainer.best.direction,
         **(scores or {"valid": _best_value(trainer)}),
         "baselines": _baselines(thresholds, scores, task),
+        **task.about(),
         "steps": trainer.step,
         "epochs": round(trainer.step / trainer.steps_per_epoch, 3),
         "parameters": sum(p.numel() for p in task.parameters()),

@@ -30,8 +30,13 @@ class Progress(NamedTuple):
 class Task(nn.Module, ABC):
     """A model, its losses and its metrics."""
 
-    directions: ClassVar[dict[str, str]]
-    """Every metric and which way is better ("min", "max"); the first is watched by default."""
+    @property
+    @abstractmethod
+    def directions(self) -> dict[str, str]:
+        """Every metric and which way is better ("min", "max"); the first is watched by default.
+
+        A class attribute does, unless the data set decides what is measured.
+        """
 
     logged: ClassVar[tuple[str, ...]] = ()
     """What `report` adds to the log book's scalars: columns of metrics.csv, like the metrics."""
@@ -74,6 +79,10 @@ class Task(nn.Module, ABC):
     def write_answers(self, answers: list[Any], data: DataModule, path: Path) -> None:
         """Write the answers for the test split as that file."""
         data.write_answers(answers, path)
+
+    def about(self) -> dict[str, Any]:
+        """What else belongs in summary.json, beside the metrics: how they were measured."""
+        return {}
 
     def report(self, book: Logbook, data: DataModule, final: bool) -> None:
         """Pictures and sentences for the log book: after each validation, and once at the end."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,24 @@ class Payload:
         return (os.mkdir, ("pwned",))
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    with contextlib.chdir(folder):
+        assert cli.main(["train", "homework=hw1", "run_dir=run", "trainer.epochs=1"]) == 0
+    return folder / "run"
+
+
 @pytest.fixture
 def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Path:
+    """A copy of it, to be tampered with."""
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "homework=hw1", "run_dir=run", "trainer.epochs=1"]) == 0
+    shutil.copytree(trained, tmp_path / "run")
     capsys.readouterr()
     return tmp_path / "run"
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-RUN = [sys.executable, "-m", "hlml", "train", "homework=hw1", "run_dir=run", "trainer.epochs=3000"]
+from hlml import cli
+
+WORDS = ["train", "homework=hw1", "run_dir=run", "trainer.epochs=3000"]
+RUN = [sys.executable, "-m", "hlml", *WORDS]
 
 
 def started(folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -29,7 +32,13 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_saves_exits_and_goes_on(tmp_path: Path, number: int, code: int) -> None:
+def test_saves_exits_and_goes_on(
+    number: int,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     process = started(tmp_path)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
@@ -39,12 +48,9 @@ def test_saves_exits_and_goes_on(tmp_path: Path, number: int, code: int) -> None
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     steps = summary["steps"]
-    more = f"trainer.epochs={int(summary['epochs']) + 6}"
-    done = subprocess.run(
-        [*RUN, "resume=auto", more], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"going on with run at step {steps}" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*WORDS, "resume=auto", f"trainer.epochs={int(summary['epochs']) + 6}"]) == 0
+    assert f"going on with run at step {steps}" in capsys.readouterr().out
     with (tmp_path / "run" / "metrics.csv").open() as file:
         logged = [int(row["step"]) for row in csv.DictReader(file)]
     assert logged == sorted(set(logged))  # nothing twice, nothing from after the checkpoint
@@ -87,12 +93,13 @@ def test_a_second_signal_quits_at_once(tmp_path: Path) -> None:
     assert process.returncode == 143
 
 
-def test_kill_9_loses_nothing_before_the_last_save(tmp_path: Path) -> None:
+def test_kill_9_loses_nothing_before_the_last_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     process = started(tmp_path, "trainer.save_every=20")
     time.sleep(0.3)
     process.kill()
     process.communicate()
-    command = [*RUN, "resume=auto", "trainer.epochs=60"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "going on with" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*WORDS, "resume=auto", "trainer.epochs=60"]) == 0
+    assert "going on with" in capsys.readouterr().out

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hlml.data.vocabulary import BEGIN, END, PAD, UNKNOWN
-from hlml.errors import UserError
 from hlml.models.copying import Copying, copied_words, labels_for_copying
 from hlml.models.rnn_seq2seq import RNNSeq2Seq
 
@@ -125,8 +124,3 @@ def test_unseen_names_are_copied_and_without_copying_none_is(copying: bool) -> N
     right = (found == target[:, 1:])[:, [0, 4]].double().mean()
     assert right > 0.98 if copying else right == 0
     assert (found == target[:, 1:])[:, [1, 2, 3, 5]].all()  # the other words are easy for both
-
-
-def test_what_looks_nowhere_copies_nothing() -> None:
-    with pytest.raises(UserError, match=r"^model\.copying=true: .*attention=none.*; choose dot$"):
-        RNNSeq2Seq(WORDS, WORDS, attention="none", copying=True)

@@ -134,6 +134,10 @@ def test_additive_attention_is_the_papers() -> None:
             assert close(looks[row, time, :count], torch.cat(scores).softmax(0))
 
 
-def test_an_odd_width_cannot_be_shared() -> None:
+def test_what_cannot_be_is_said_in_a_line() -> None:
     with pytest.raises(UserError, match=r"^model\.width=7: .*even number$"):
         RNNSeq2Seq(5, 5, width=7)
+    with pytest.raises(UserError, match=r"^model\.copying=true: .*attention=none.*; choose dot$"):
+        RNNSeq2Seq(5, 5, attention="none", copying=True)
+    with pytest.raises(UserError, match=r"^model\.copying=true: .* 5 words, the target 6; choose"):
+        RNNSeq2Seq(5, 6, copying=True)

@@ -46,6 +46,26 @@ class EncoderDecoder(nn.Module, ABC):
         return self.write(self.read(source), target).scores
 
 
+class WithoutState(EncoderDecoder):
+    """Makes one of any model(source (B, S), target (B, T)) -> scores (B, T, V): for each token it
+    writes, it reads all that came before again."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def read(self, source: Tensor) -> State:
+        return source, source.new_empty(len(source), 0)
+
+    def write(self, state: State, target: Tensor, looking: bool = False) -> Written:
+        return Written(self.model(state[0], target), None)
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+        source, before = state
+        words = torch.cat([before, token[:, None]], 1)
+        return self.model(source, words)[:, -1], (source, words)
+
+
 class Embedding(nn.Module):
     """A vector for each word, times sqrt(D) as in Vaswani et al. 2017; words that nobody knows
     share one."""

@@ -1,7 +1,7 @@
 """Self-attention: every vector looks at all the others (lecture 4; Vaswani et al. 2017).
 
 Who may look at whom is a mask: nobody looks at padding, in truncated attention a frame looks at its
-neighbours only, and on a graph a node at those it has an edge to.
+neighbours only, on a graph a node at those it has an edge to, and what is written at what was.
 B batch, T vectors of a sequence, D width, H heads. Masks: True = there, may be looked at.
 """
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from hlml.errors import UserError
 from hlml.models.positions import turn
 
+Cache = tuple[Tensor, Tensor]  # keys and values, (B, H, T, D / H) each
 BLOCK = 32  # vectors whose neighbours are gathered at once: on a CPU 16 and 64 are slower
 
 
@@ -54,6 +55,20 @@ class SelfAttention(nn.Module):
             mixed = F.scaled_dot_product_attention(query, key, value, pairs, dropout)
         out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def follow(
+        self, x: Tensor, angles: Tensor | None = None, past: Cache | None = None
+    ) -> tuple[Tensor, Cache]:
+        """x (B, T, D) -> (B, T, D), where each looks at itself and at those before it; and the
+        keys and values of all. With the `past` ones, x is the one vector (B, 1, D) behind them."""
+        query, key, value = self._project(x, angles)
+        if past is not None:
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, is_causal=past is None
+        )
+        return self.output(mixed.transpose(1, 2).flatten(2)), (key, value)
 
     def weights(
         self, x: Tensor, mask: Tensor | None = None, angles: Tensor | None = None

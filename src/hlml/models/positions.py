@@ -54,14 +54,15 @@ class Positions(nn.Module):
         if self.vectors is not None:
             nn.init.normal_(self.vectors, std=0.02)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x (B, T, D) -> x with what is added, and how far heads turn (T, D / 2H) where they do"""
-        count, width = x.shape[1:]
+    def forward(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor | None]:
+        """x (B, T, D) at places `start`, `start` + 1, ... -> x with what is added, and how far
+        heads turn (T, D / 2H) where they do"""
+        end, width = start + x.shape[1], x.shape[2]
         if self.kind == "rotary":
-            return x, angles(count, self.head_width, x.device)
+            return x, angles(end, self.head_width, x.device)[start:]
         if self.kind == "sinusoidal":
-            x = x + sinusoidal(count, width, x.device)
+            x = x + sinusoidal(end, width, x.device)[start:]
         if self.vectors is not None:
-            place = torch.arange(count, device=x.device).clamp(max=len(self.vectors) - 1)
+            place = torch.arange(start, end, device=x.device).clamp(max=len(self.vectors) - 1)
             x = x + self.vectors[place]
         return x, None

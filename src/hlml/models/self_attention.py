@@ -70,7 +70,14 @@ class Layer(nn.Module):
     """Frames look at each other, then each thinks for itself; both add to what was there."""
 
     def __init__(
-        self, width: int, heads: int, inner: int, window: int, pre: bool, dropout: float
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        window: int,
+        pre: bool,
+        dropout: float,
+        activation: type[nn.Module] = nn.GELU,
     ) -> None:
         super().__init__()
         self.pre = pre
@@ -78,7 +85,7 @@ class Layer(nn.Module):
         # dropout for what is added alone, as in the paper: of single looks (see SelfAttention) and
         # of the many inner neurons it takes a CPU long
         self.attention = SelfAttention(width, heads, window=window)
-        self.thought = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
+        self.thought = nn.Sequential(nn.Linear(width, inner), activation(), nn.Linear(inner, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, angles: Tensor | None = None) -> Tensor:

@@ -8,18 +8,24 @@ B batch, S and T tokens of the longest source and target in it, V words of a voc
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hlml import distributed
+from hlml.data.line_files import write_lines
 from hlml.data.module import DataModule, Split, generator
 from hlml.data.vocabulary import BEGIN, END, PAD, Vocabulary
+from hlml.data.vocabulary_choice import VocabularyChoice
+from hlml.errors import UserError
 
+AT_ONCE = 10_000  # texts
 POOLS = 16  # batches of about the same length among which pairs change places each epoch
 
 
@@ -40,9 +46,13 @@ class Packed:
     lengths: Tensor
 
     @staticmethod
-    def of(sequences: Sequence[Sequence[int]]) -> Packed:
-        lengths = torch.tensor([len(one) for one in sequences], dtype=torch.int64)
-        tokens = torch.tensor(list(chain.from_iterable(sequences)), dtype=torch.int32)
+    def of(sequences: Iterable[Sequence[int]]) -> Packed:
+        numbers, counts = array("i"), array("q")  # lists of millions would take ten times as much
+        for one in sequences:
+            numbers.extend(one)
+            counts.append(len(one))
+        lengths = torch.from_numpy(np.array(counts))
+        tokens = torch.from_numpy(np.array(numbers))
         return Packed(tokens, lengths.cumsum(0) - lengths, lengths)
 
     def to(self, device: torch.device) -> Packed:
@@ -87,30 +97,61 @@ class PairData(DataModule, ABC):
     """A set of pairs.
 
     Args beside those of every data set: `budget` tokens a batch, padding included, of the longer
-    side, of pairs that are about as long as each other (0: batch_size pairs of any length).
+    side, of pairs that are about as long as each other (0: batch_size pairs of any length);
+    `reverse`: what is read and what is written change places.
     """
 
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary  # the same object where there is one for both
     splits: dict[Split, PairRows]
+    texts: tuple[Sequence[str], Sequence[str]]  # every pair's: what is read, what is written
     scoring: Literal["bleu", "errors"] = "bleu"  # errors: of phonemes and of words
     target_language = "en"  # BLEU divides text of "zh" into characters
     answers_name = "prediction.txt"
 
-    def __init__(self, batch_size: int, seed: int = 0, workers: int = 0, budget: int = 0) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        workers: int = 0,
+        budget: int = 0,
+        reverse: bool = False,
+    ) -> None:
         super().__init__(batch_size, seed, workers)
-        self.budget = budget
+        if budget < 0:
+            raise UserError(f"data.budget={budget}: tokens a batch, or 0 for batch_size pairs")
+        self.budget, self.reverse = budget, reverse
 
     def fill(
         self,
-        sources: Sequence[Sequence[int]],
-        targets: Sequence[Sequence[int]],
+        sources: Iterable[Sequence[int]],
+        targets: Iterable[Sequence[int]],
         splits: dict[Split, Tensor],
     ) -> None:
         """Set the splits from every pair's tokens, without BEGIN and END, and the pairs of each."""
-        source = Packed.of([[*one, END] for one in sources])
-        target = Packed.of([[BEGIN, *one, END] for one in targets])
+        source = Packed.of([*one, END] for one in sources)
+        target = Packed.of([BEGIN, *one, END] for one in targets)
         self.splits = {name: PairRows(source, target, index) for name, index in splits.items()}
+
+    def fill_texts(
+        self,
+        texts: tuple[Sequence[str], Sequence[str]],
+        splits: dict[Split, Tensor],
+        choice: VocabularyChoice,
+        learned: Tensor | None = None,
+    ) -> None:
+        """Set the vocabularies and the splits from every pair's two texts and the pairs of each.
+
+        `learned`: of which pairs the vocabularies are made; those to train on, where not given.
+        With `reverse` the second text is read and the first one written.
+        """
+        rows = (splits["train"] if learned is None else learned).tolist()
+        first, second = ([side[row] for row in rows] for side in texts)
+        vocabularies = choice.vocabularies(first, second, self.reverse)
+        self.texts = texts[::-1] if self.reverse else texts
+        self.source_vocabulary, self.target_vocabulary = vocabularies
+        sources, targets = map(_encoded, vocabularies, self.texts)
+        self.fill(sources, targets, splits)
 
     def rows(self, split: Split) -> PairRows:
         return self.splits[split]
@@ -123,11 +164,17 @@ class PairData(DataModule, ABC):
 
     def source_text(self, split: Split, row: int) -> str:
         """What is read in a row, as it stood in the file."""
-        raise NotImplementedError
+        return self.texts[0][int(self.splits[split].index[row])]
 
     def references(self, split: Split, row: int) -> list[str]:
-        """The answers that count as right, one at least."""
-        raise NotImplementedError
+        """The answers that count as right, one at least: as the vocabulary would spell them, for
+        no model can write in capitals what its vocabulary has in small letters only."""
+        text = self.texts[1][int(self.splits[split].index[row])]
+        return [self.target_vocabulary.normalised(text)]
+
+    def write_answers(self, answers: list[str], path: Path) -> None:
+        """A line a row of the test split, in order."""
+        write_lines(answers, path)
 
     def plan(self, epoch: int) -> list[Tensor]:
         """Rows shuffled; with a budget, only among pairs of about the same length."""
@@ -172,3 +219,8 @@ class PairData(DataModule, ABC):
             pools.append((order[start : start + POOLS * size], size))
             start += POOLS * size
         return pools
+
+
+def _encoded(vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[list[int]]:
+    for start in range(0, len(texts), AT_ONCE):
+        yield from vocabulary.encode(texts[start : start + AT_ONCE])

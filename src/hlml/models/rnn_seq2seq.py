@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hlml.data.vocabulary import PAD
 from hlml.errors import UserError
-from hlml.models.copying import Copying
+from hlml.models.copying import Copying, one_vocabulary
 from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written
 from hlml.models.recurrent import Layer, backwards
 
@@ -56,11 +56,7 @@ class RNNSeq2Seq(EncoderDecoder):
                 "model.copying=true: copies what it looks at, and with model.attention=none it "
                 "looks nowhere; choose dot"
             )
-        if copying and source_size != target_size:
-            raise UserError(
-                "model.copying=true: takes one vocabulary for both sides, and the source has "
-                f"{source_size} words, the target {target_size}; choose data with one, or false"
-            )
+        one_vocabulary(source_size, target_size, copying=copying)
         self.source_embedding = Embedding(source_size, embedding)
         self.target_embedding = Embedding(target_size, embedding)
         self.reader = nn.ModuleList(

@@ -10,7 +10,7 @@ A answers; of each one reference or several.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, ClassVar, Literal
 
@@ -35,7 +35,7 @@ class Scoring(ABC):
         """What adds up: as many numbers of each name for any answers."""
 
     @abstractmethod
-    def scores(self, counts: dict[str, Sequence[float]]) -> dict[str, float]:
+    def scores(self, counts: Mapping[str, Sequence[float]]) -> dict[str, float]:
         """Added-up counts as the numbers we report: every name of `directions`."""
 
     def about(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Translations(Scoring):
             found[name] = [sum(column) for column in zip(*rows, strict=True)]
         return found
 
-    def scores(self, counts: dict[str, Sequence[float]]) -> dict[str, float]:
+    def scores(self, counts: Mapping[str, Sequence[float]]) -> dict[str, float]:
         return {
             name: float(measure._compute_score_from_stats([round(n) for n in counts[name]]).score)
             for name, measure in self.measures.items()
@@ -120,7 +120,7 @@ class Pronunciations(Scoring):
         wrong = sum(distance > 0 for distance, _ in nearest)
         return {"errors": [errors, -phonemes], "words": [wrong, len(answers)]}
 
-    def scores(self, counts: dict[str, Sequence[float]]) -> dict[str, float]:
+    def scores(self, counts: Mapping[str, Sequence[float]]) -> dict[str, float]:
         (errors, phonemes), (wrong, words) = counts["errors"], counts["words"]
         return {"per": errors / phonemes, "wer": wrong / words}
 

@@ -203,7 +203,7 @@ class SequenceToSequence(Task):
         """tokens (B, T), each of them but BEGIN with this probability the model's own guess."""
         with torch.no_grad():
             guesses = self.model.write(state, tokens).scores.argmax(2)[:, :-1]
-        torch.clear_autocast_cache()  # it keeps the weights as they were cast, without gradients
+        torch.clear_autocast_cache()  # weights cast without gradients must not be used with them
         true = tokens[:, 1:]
         chosen = torch.rand(true.shape, device=true.device) < probability
         chosen &= (true != PAD) & (guesses != PAD)

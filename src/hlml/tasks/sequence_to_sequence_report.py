@@ -39,10 +39,11 @@ def what_the_model_sees(task: SequenceToSequence, book: Logbook) -> None:
     lines = ["| | read | shown before each token | to be written |", "|---|---|---|---|"]
     for row in range(min(DRAWN, len(batch.rows))):
         source, target = batch.source[row], batch.target[row]
+        counts = target[1:] != PAD
         columns = [
-            _in_pieces(data.source_vocabulary, source),
-            _in_pieces(data.target_vocabulary, target[:-1]),
-            _in_pieces(data.target_vocabulary, target[1:]),
+            _in_pieces(data.source_vocabulary, source[source != PAD]),
+            _in_pieces(data.target_vocabulary, target[:-1][counts]),
+            _in_pieces(data.target_vocabulary, target[1:][counts]),
         ]
         lines.append(_line(f"train_{int(batch.rows[row])}", *columns))
     book.text("what_the_model_sees", "\n".join(lines))
@@ -141,8 +142,7 @@ def _spread(length: int, count: int) -> Tensor:
 
 
 def _in_pieces(vocabulary: Vocabulary, numbers: Tensor) -> str:
-    names = _pieces(vocabulary, [n for n in numbers.tolist() if n != PAD]).names
-    return " ".join(names)
+    return " ".join(_pieces(vocabulary, numbers.tolist()).names)
 
 
 def _pieces(vocabulary: Vocabulary, numbers: list[int]) -> Pieces:

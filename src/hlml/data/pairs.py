@@ -189,20 +189,35 @@ class PairData(DataModule, ABC):
     def reading(self, split: Split) -> list[Tensor]:
         """A split's rows from the shortest source to the longest: whoever wants them in order puts
         them back (evaluation.predict does)."""
-        source = self.rows(split).lengths()[0]
+        return self.in_order_of_length(self.rows(split))
+
+    def in_order_of_length(self, rows: PairRows) -> list[Tensor]:
+        """Batches of rows, the shortest sources first."""
+        source, target = rows.lengths()
         order = source.argsort(stable=True)
-        batches, start = [], 0
-        for place in range(1, len(order) + 1):
-            longest = int(source[order[min(place, len(order) - 1)]])
-            full = (
-                (place + 1 - start) * longest > self.budget
-                if self.budget
-                else (place - start == self.batch_size)
-            )
-            if full or place == len(order):
+        batches, start, longest = [], 0, 0
+        for place, length in enumerate(torch.maximum(source, target)[order].tolist()):
+            longest, count = max(longest, length), place + 1 - start
+            full = longest * count > self.budget if self.budget else count > self.batch_size
+            if full and place > start:
                 batches.append(order[start:place])
-                start = place
-        return batches
+                start, longest = place, length
+        return [*batches, order[start:]] if len(order) else []
+
+    def rows_of_texts(self, texts: Sequence[str]) -> PairRows:
+        """Texts of one's own, to be answered."""
+        tokens = self.source_vocabulary.encode([self.cleaned(text) for text in texts])
+        source = Packed.of([*one, END] for one in tokens)
+        return PairRows(source, Packed.of([[BEGIN, END]] * len(texts)), torch.arange(len(texts)))
+
+    def cleaned(self, text: str) -> str:
+        """A text to be read, as the data set would clean it."""
+        return text
+
+    def keep(self, folder: Path) -> None:
+        self.source_vocabulary.save(folder / "vocabulary.model")
+        if self.target_vocabulary is not self.source_vocabulary:
+            self.target_vocabulary.save(folder / "target_vocabulary.model")
 
     def _pools(self) -> list[tuple[Tensor, int]]:
         """Rows from the longest to the shortest, in pools; and how many of each make a batch.

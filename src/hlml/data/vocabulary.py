@@ -73,10 +73,20 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
+        """UserError: there is none at `path`, or one that numbers PAD, BEGIN, END and UNKNOWN
+        otherwise, as SentencePiece does when nobody asks for more."""
         try:
-            return cls(path.read_bytes())
+            one = cls(path.read_bytes() or b"-")  # nothing would pass for a model
+            library = one._processor
+            signs = library.pad_id(), library.bos_id(), library.eos_id(), library.unk_id()
         except (OSError, RuntimeError) as error:
             raise UserError(f"{path}: is not a SentencePiece model that can be read") from error
+        if signs != (PAD, BEGIN, END, UNKNOWN):
+            raise UserError(
+                f"{path}: numbers PAD, BEGIN, END and UNKNOWN {signs}, not "
+                f"{(PAD, BEGIN, END, UNKNOWN)}: take one that a run has saved"
+            )
+        return one
 
     def save(self, path: Path) -> None:
         path.write_bytes(self.model)
@@ -101,7 +111,7 @@ class Vocabulary:
     def normalised(self, text: str) -> str:
         """What is left of a text when it has been encoded and decoded again."""
         out: str = self._processor.normalize(text)
-        return out.replace(BLANK, " ").strip()
+        return out.replace(BLANK, " ").strip(" ")
 
     def pieces(self, numbers: Iterable[int]) -> list[str]:
         """What each number stands for; a piece that begins a word begins with a low line."""
@@ -109,7 +119,7 @@ class Vocabulary:
 
     def decode(self, numbers: Iterable[int]) -> str:
         """The text, as far as its blanks can be told from its pieces."""
-        return "".join(self.pieces(numbers)).replace(BLANK, " ").strip()
+        return "".join(self.pieces(numbers)).replace(BLANK, " ").strip(" ")
 
     def _piece(self, number: int) -> str:
         if number >= self._size:

@@ -17,7 +17,7 @@ from torch import Tensor
 from hlml.data.vocabulary import BEGIN, END, PAD
 from hlml.models.encoder_decoder import EncoderDecoder, State, on_tensors
 
-FULL = 0.9  # rows that have ended are dropped once the others are fewer than this share
+FULL = 0.75  # rows that have ended are dropped once the others are fewer: measured, from 0.5 to 1
 
 
 def greedy(model: EncoderDecoder, source: Tensor, longest: Tensor) -> list[list[int]]:
@@ -53,11 +53,7 @@ class Beams(NamedTuple):
 
 
 def beam_search(
-    model: EncoderDecoder,
-    source: Tensor,
-    longest: Tensor,
-    width: int = 5,
-    length_penalty: float = 1.0,
+    model: EncoderDecoder, source: Tensor, longest: Tensor, width: int, length_penalty: float
 ) -> list[list[int]]:
     """source (B, S), longest (B,): most tokens of each answer -> the answers, without BEGIN and END
 
@@ -68,40 +64,41 @@ def beam_search(
     equally good goes by order: earlier ends first, better beginnings, lower numbers of tokens.
     """
     state, count, steps = model.read(source), len(source), int(longest.max()) + 1
-    first = torch.arange(count, device=source.device)
     norms = torch.arange(1.0, steps + 2, device=source.device) ** length_penalty  # of each length
-    start = source.new_full((count, 1), BEGIN)
+    first, start = torch.arange(count, device=source.device), source.new_full((count, 1), BEGIN)
     beams = Beams(first, torch.zeros_like(first), start, torch.zeros(count, device=source.device))
     best, room = beams.total - math.inf, torch.full_like(first, width)
     answers = source.new_full((count, steps), END)
     for step in range(steps):
         scores, state = model.step(beams.words[:, -1], state)
-        total, parents, words = _continuations(scores, beams, longest == step, width)
-        chosen = (total > -math.inf) & (torch.arange(width, device=source.device) < room[:, None])
-        ends, goes_on = chosen & (words == END), chosen & (words != END)
+        total, parents, words = _continuations(scores, beams, room, longest == step, width)
+        ends = (words == END) & (total > -math.inf)
         room = room - ends.sum(1)
         ended, place = (total.masked_fill(~ends, -math.inf) / norms[step]).max(1)
         (won,) = (ended > best).nonzero(as_tuple=True)
         answers[won, step:], answers[won, :step] = END, beams.words[parents[won, place[won]], 1:]
         best = torch.maximum(best, ended)
-        highest = total.masked_fill(~goes_on, -math.inf).amax(1)
-        hope = torch.maximum(highest / norms[step + 1], highest / norms[longest])
-        sentences, slots = (goes_on & (hope > best)[:, None]).nonzero(as_tuple=True)
+        going = total.masked_fill(ends, -math.inf)
+        hope = torch.maximum(going / norms[step + 1], going / norms[longest][:, None]).amax(1)
+        keep = (going > -math.inf) & (hope > best)[:, None]
+        sentences, slots = keep.nonzero(as_tuple=True)
         if not len(sentences):
             break
-        kept = parents[sentences, slots]
-        written = torch.cat([beams.words[kept], words[sentences, slots, None]], 1)
-        beams = Beams(sentences, slots, written, total[sentences, slots])
-        state = _select(state, kept)
+        rows = parents[keep]
+        beams = Beams(
+            sentences, slots, torch.cat([beams.words[rows], words[keep][:, None]], 1), total[keep]
+        )
+        state = _select(state, rows)
     return _until_end(answers)
 
 
 def _continuations(
-    scores: Tensor, beams: Beams, full: Tensor, width: int
+    scores: Tensor, beams: Beams, room: Tensor, full: Tensor, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of each sentence the W best, (B, W) each: log-probabilities, rows they continue, tokens.
 
-    full (B,): whether all of a sentence's beginnings are as long as they may be.
+    room (B,): how many places are left, the others have -inf. full (B,): whether a sentence's
+    beginnings are as long as they may be.
     """
     value, words = _best_words(_allowed(scores), min(width, scores.shape[-1]))
     forced = full[beams.sentences][:, None]
@@ -115,8 +112,9 @@ def _continuations(
     word, row = words.new_full(shape, END), words.new_zeros(shape[:2])
     word[place], row[place] = words, torch.arange(len(words), device=words.device)
     total, order = total.flatten(1).sort(dim=1, descending=True, stable=True)
-    order = order[:, :width]
-    return total[:, :width], row.gather(1, order // shape[2]), word.flatten(1).gather(1, order)
+    taken = torch.arange(width, device=room.device) >= room[:, None]
+    total, order = total[:, :width].masked_fill(taken, -math.inf), order[:, :width]
+    return total, row.gather(1, order // shape[2]), word.flatten(1).gather(1, order)
 
 
 def _best_words(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

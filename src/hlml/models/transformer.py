@@ -60,8 +60,7 @@ class Transformer(EncoderDecoder):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if not (decoder_layers or layers):
-            raise UserError("model.layers=0: what writes has to look at what was read; 1 at least")
+        decoder_layers = _at_least_one(decoder_layers or layers)
         _one_vocabulary(source_size, target_size, joint=joint, copying=copying)
         inner, pre, kind = inner or 4 * width, norm == "pre", ACTIVATIONS[activation]
         self.target_embedding = Embedding(target_size, width)
@@ -73,8 +72,7 @@ class Transformer(EncoderDecoder):
             Layer(width, heads, inner, 0, pre, dropout, kind) for _ in range(layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderLayer(width, heads, inner, pre, dropout, kind)
-            for _ in range(decoder_layers or layers)
+            DecoderLayer(width, heads, inner, pre, dropout, kind) for _ in range(decoder_layers)
         )
         self.encoder_norm, self.decoder_norm = (
             nn.LayerNorm(width) if pre else nn.Identity() for _ in range(2)
@@ -125,6 +123,12 @@ class Transformer(EncoderDecoder):
         if self.copying is not None and looks is not None:
             scores = self.copying(x, looks, scores, state.source)
         return Written(scores, looks), past
+
+
+def _at_least_one(layers: int) -> int:
+    if not layers:
+        raise UserError("model.layers=0: what writes has to look at what was read; 1 at least")
+    return layers
 
 
 def _one_vocabulary(source_size: int, target_size: int, **wanted: bool) -> None:

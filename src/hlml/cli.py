@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from hlml.errors import UserError, did_you_mean
 
-VERBS = ("train", "summary", "evaluate", "predict", "runs")
+VERBS = ("train", "summary", "evaluate", "predict", "translate", "backtranslate", "runs")
 
 HELP = """\
 hlml: Hung-yi Lee's machine learning course as commands.
@@ -29,6 +29,8 @@ hlml: Hung-yi Lee's machine learning course as commands.
   evaluate   hlml evaluate hw1                     its newest run, once more
   predict    hlml predict hw1                      the file to hand in
              hlml predict RUN RUN --views 8        runs and views averaged
+  translate  hlml translate hw5                    lines that you type
+             hlml backtranslate TEXTS homework=hw5 pairs out of mere texts
 
 A run's folder does for hw1, too. More: hlml train --help, hlml runs --help.
 Tab completion: eval "$(hlml -sc install=bash)"

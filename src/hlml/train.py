@@ -47,6 +47,7 @@ def train(config: Config, overrides: list[str], parent: Path | None = None) -> C
         with held, closing(book):
             if first and state is None:
                 report.begin(book, about)
+                data.keep(folder)
             reason = trainer.fit(task, data, book, state, about)
             distributed.leave()
             with StopRequest() as late:  # the report is short: it is finished, and then we go

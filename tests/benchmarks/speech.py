@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -162,4 +163,4 @@ def per_frame(clock: list[float], real: list[int]) -> float:
 
 
 def per_step(clock: list[float]) -> float:
-    return (clock[-1] - clock[WARM_UP]) / (len(clock) - 1 - WARM_UP)
+    return statistics.median(after - before for before, after in pairwise(clock[WARM_UP:]))

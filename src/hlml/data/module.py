@@ -98,6 +98,11 @@ class DataModule(ABC):
         """Write the test split's `answers` as the submission file, in the course's format."""
         raise NotImplementedError
 
+    def keep(self, folder: Path) -> None:
+        """Write into a run's folder what its weights are of no use without: as NAME.model what a
+        saved run is to take for its option data.NAME."""
+        return
+
     def plan(self, epoch: int) -> list[Tensor]:
         """The epoch's batches, as row numbers; as many in each epoch. Override it to bucket."""
         order = torch.randperm(len(self.rows("train")), generator=generator(self.seed, epoch))

@@ -73,6 +73,9 @@ class Pronunciation(PairData):
             self.source_vocabulary.encode(words), self.target_vocabulary.encode(sounds), splits
         )
 
+    def cleaned(self, text: str) -> str:
+        return text.strip().lower()
+
     def references(self, split: Split, row: int) -> list[str]:
         """All that the dictionary lists for the spelling."""
         return self.listed[self.source_text(split, row)]

@@ -36,17 +36,20 @@ SOURCE = (
     "github.com/ga642381/ML2021-Spring (and at www.csie.ntu.edu.tw/~r09922057/ML2021-hw5/); put "
     "both there as they are, or unpacked, or say where they are with data.root=FOLDER"
 )
-
-UNKNOWN_TARGET = "。"
-Place = tuple[str, bytes]  # where a file is, and what it holds
+UNKNOWN_TARGET = "。"  # what stands for the test's Chinese
 
 MOST, RATIO = 1000, 9  # words or signs a side; how many times as many as the other side may have
 SEED = 73  # the course's
 REMARK = re.compile(r"\([^()]*\)")
-ENGLISH_SIGN = re.compile(r'([.,;!?()"])')
-CHINESE_SIGN = re.compile(r'([。,;!?()"~「」])')
 HALF_WIDTH = {0x3000: " "} | {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
-PLAIN = str.maketrans("“”", '""', " —_")
+PLAIN_ENGLISH = str.maketrans({"-": ""} | {sign: f" {sign} " for sign in '.,;!?()"'})
+PLAIN_CHINESE = str.maketrans(
+    dict.fromkeys(" —_", "")
+    | {sign: f" {sign} " for sign in '。,;!?()"~「」'}
+    | dict.fromkeys("“”", ' " ')
+)
+
+Place = tuple[str, bytes]  # where a file is, and what it holds
 
 
 class Ted2020(PairData):
@@ -95,6 +98,9 @@ class Ted2020(PairData):
     def has_labels(self, split: Split) -> bool:
         return split != "test"
 
+    def cleaned(self, text: str) -> str:
+        return clean_chinese(text) if self.reverse else clean_english(text)
+
     def write_answers(self, answers: list[str], path: Path) -> None:
         """A line a test line, in order; a full stop where nothing was written, for an empty line
         might be taken for none."""
@@ -142,16 +148,13 @@ def cleaned(texts: Texts) -> Texts:
 
 def clean_english(line: str) -> str:
     """Without remarks in brackets and hyphens; signs stand alone."""
-    return _spaced(ENGLISH_SIGN, REMARK.sub("", line).replace("-", ""))
+    return " ".join(REMARK.sub("", line).translate(PLAIN_ENGLISH).split())
 
 
 def clean_chinese(line: str) -> str:
     """In half width, without remarks, blanks, dashes and low lines; signs stand alone."""
-    return _spaced(CHINESE_SIGN, REMARK.sub("", line.translate(HALF_WIDTH)).translate(PLAIN))
-
-
-def _spaced(sign: re.Pattern[str], line: str) -> str:
-    return " ".join(sign.sub(r" \1 ", line).split())
+    half = REMARK.sub("", line.translate(HALF_WIDTH))
+    return " ".join(half.translate(PLAIN_CHINESE).split())
 
 
 def filtered(texts: Texts) -> Texts:

@@ -23,6 +23,8 @@ from hlml.errors import UserError
 from hlml.evaluation import evaluate, predict
 from hlml.models.copying import answers_for
 from hlml.models.encoder_decoder import EncoderDecoder, Written
+from hlml.models.rnn_seq2seq import RNNSeq2Seq
+from hlml.models.transformer import Transformer
 from hlml.task import Progress
 from hlml.tasks.guided_attention import off_diagonal
 from hlml.tasks.sequence_to_sequence import SequenceToSequence
@@ -256,6 +258,25 @@ def test_sampling_with_probability_1_shows_the_models_guesses() -> None:
             if label != PAD:
                 total, count = total - likely[place, label].item(), count + 1
     assert loss_of(task, batch, END_OF_RUN).item() == pytest.approx(total / count)
+
+
+@pytest.mark.parametrize("make", [Transformer, RNNSeq2Seq])
+def test_both_passes_of_sampling_begin_with_what_was_read(make: Any) -> None:
+    """The first leaves nothing behind in it: as if each had read for itself."""
+    torch.manual_seed(0)
+    data = Words()
+    model = make(**data.sizes(), width=16)
+    task = SequenceToSequence(model, data, sampling=1.0, guided=0.5).double().eval()
+    batch = whole(data)
+    shown = batch.target[:, :-1].clone()
+    guesses = model(batch.source, shown).argmax(2)[:, :-1]
+    real = (shown[:, 1:] != PAD) & (guesses != PAD)
+    shown[:, 1:] = torch.where(real, guesses, shown[:, 1:])
+    labels = batch.target[:, 1:]
+    written = model.write(model.read(batch.source), shown, looking=True)
+    far = off_diagonal(written.looks, batch.source, labels, 0.2).sum() / task.items(batch)
+    expected = F.cross_entropy(written.scores.flatten(0, 1), labels.flatten(), ignore_index=PAD)
+    torch.testing.assert_close(loss_of(task, batch, END_OF_RUN), expected + 0.5 * far)
 
 
 @pytest.mark.parametrize("step", [3, 9])

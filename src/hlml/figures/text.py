@@ -42,7 +42,7 @@ def alignment(looks: Tensor, source: Pieces, target: Pieces, title: str) -> Figu
     place.title.set_wrap(True)
     image = place.imshow(looks.float().cpu().numpy(), vmin=0, vmax=1, cmap="Blues", aspect="auto")
     options: Any = {"fontfamily": [family or USUAL]}
-    tilted = 90 if max(map(len, read)) > 2 else 0
+    tilted = 90 if max(map(len, read)) > 3 else 0
     place.set_xticks(range(width), read, rotation=tilted, **options)
     place.set_yticks(range(height), written, **options)
     place.grid(visible=False)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hlml.data.module import to_device
 from hlml.data.pairs import Pairs
-from hlml.data.vocabulary import BEGIN, END, PAD, Vocabulary
+from hlml.data.vocabulary import BEGIN, BLANK, END, PAD, UNKNOWN, Vocabulary
 from hlml.figures import text as figures
 from hlml.figures.text import Pieces
 from hlml.models.encoder_decoder import EncoderDecoder
@@ -27,7 +27,7 @@ SHOWN, DRAWN, WIDE = 8, 4, 5  # answers in the table, alignments, and the beam t
 MOST = 2000  # pairs that the scores by length are of
 GROUPS = 6  # of sources about as long as each other
 LONG = 60  # pieces: who is longer is not drawn
-MARKS = {PAD: "PAD", BEGIN: "BEGIN", END: "END"}
+MARKS = {PAD: "PAD", BEGIN: "BEGIN", END: "END", UNKNOWN: "UNKNOWN"}
 
 
 def what_the_model_sees(task: SequenceToSequence, book: Logbook) -> None:
@@ -146,9 +146,11 @@ def _in_pieces(vocabulary: Vocabulary, numbers: Tensor) -> str:
 
 
 def _pieces(vocabulary: Vocabulary, numbers: list[int]) -> Pieces:
-    """With names for BEGIN and END, too."""
-    names = [MARKS.get(n) or vocabulary.pieces([n])[0] for n in numbers]
-    return Pieces(names, numbers)
+    """With names for the marks, too; low lines only where some pieces begin a word and some do
+    not."""
+    names = vocabulary.pieces(number for number in numbers if number not in MARKS)
+    skip = len(BLANK) if all(name.startswith(BLANK) for name in names) else 0
+    return Pieces([MARKS.get(n) or vocabulary.pieces([n])[0][skip:] for n in numbers], numbers)
 
 
 def _line(*columns: str) -> str:

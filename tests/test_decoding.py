@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from hlml import decoding
-from hlml.data.vocabulary import BEGIN, END, PAD
 from hlml.decoding import beam_search, greedy
 from hlml.models.encoder_decoder import EncoderDecoder, State, Written
 from hlml.models.transformer import Transformer
+from hlml.tokens import BEGIN, END, PAD
 
 SIZES = (11, 9)
 LONGEST = torch.tensor([7, 3, 0, 9, 1, 7, 7, 2])

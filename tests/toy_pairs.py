@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from hlml.data.module import Split
 from hlml.data.pairs import PairData
-from hlml.data.vocabulary import PAD, Vocabulary
+from hlml.data.vocabulary import Vocabulary
 from hlml.models.copying import Copying
 from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written
+from hlml.tokens import PAD
 
 LETTERS, NAMES = "a b c d e f", "Ann Bob Cleo Dan"  # nobody knows the names
 COUNTS: dict[Split, int] = {"train": 40, "valid": 13, "test": 6}

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hlml.data.vocabulary import BEGIN, END, PAD
 from hlml.models.encoder_decoder import EncoderDecoder, State, on_tensors
+from hlml.tokens import BEGIN, END, PAD
 
 FULL = 0.75  # rows that have ended are dropped once the others are fewer: measured, from 0.5 to 1
 

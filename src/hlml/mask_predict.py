@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from hlml.data.vocabulary import BEGIN, END, PAD
 from hlml.models.encoder_decoder import on_tensors
 from hlml.models.nat import MASK, NAT
+from hlml.tokens import BEGIN, END, PAD
 
 
 def mask_predict(

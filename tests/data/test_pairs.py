@@ -14,9 +14,9 @@ from torch import Tensor
 from hlml import distributed
 from hlml.data.module import Split
 from hlml.data.pairs import Packed, PairData
-from hlml.data.vocabulary import BEGIN, END, PAD
 from hlml.data.vocabulary_choice import VocabularyChoice
 from hlml.errors import UserError
+from hlml.tokens import BEGIN, END, PAD
 
 SEQUENCES = st.lists(st.integers(4, 99), max_size=9)
 PAIRS = st.lists(st.tuples(SEQUENCES, SEQUENCES), min_size=2, max_size=60)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlml.data.vocabulary import BEGIN, END, PAD, TYPES, UNKNOWN, Kind, Vocabulary
+from hlml.data.vocabulary import TYPES, Kind, Vocabulary
 from hlml.errors import UserError
+from hlml.tokens import BEGIN, END, PAD, UNKNOWN
 
 TEXTS = [
     "The cat sat on the mat, and the dog sat on the cat.",

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from hlml.data.vocabulary import BEGIN, END, PAD, UNKNOWN
 from hlml.models.copying import Copying, copied_words, labels_for_copying
 from hlml.models.rnn_seq2seq import RNNSeq2Seq
+from hlml.tokens import BEGIN, END, PAD, UNKNOWN
 
 SIZE = 9
 SOURCE = torch.tensor([[5, 12, 5, 10, 12, END], [11, 4, END, PAD, PAD, PAD]])

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from hlml.data.vocabulary import END, PAD, UNKNOWN
 from hlml.errors import UserError
 from hlml.models.nat import MASK, NAT, FillingLayer
+from hlml.tokens import END, PAD, UNKNOWN
 
 Build = functools.partial(
     NAT, 11, 11, width=8, heads=2, inner=12, longest=9, difference=3, dropout=0.0

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from hlml.data.vocabulary import BEGIN, END, PAD
 from hlml.errors import UserError
 from hlml.models.encoder_decoder import on_tensors
 from hlml.models.rnn_seq2seq import RNNSeq2Seq
+from hlml.tokens import BEGIN, END, PAD
 
 Build = functools.partial(RNNSeq2Seq, 13, 11, embedding=6, width=8, dropout=0.0)
 MODELS: dict[str, Callable[[], RNNSeq2Seq]] = {

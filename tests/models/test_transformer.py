@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.data.vocabulary import BEGIN, END, PAD, UNKNOWN
 from hlml.errors import UserError
 from hlml.models.encoder_decoder import on_tensors
 from hlml.models.transformer import Transformer
+from hlml.tokens import BEGIN, END, PAD, UNKNOWN
 
 V = 12
 build = functools.partial(Transformer, V, V, width=8, layers=2, heads=2, inner=16, dropout=0.0)

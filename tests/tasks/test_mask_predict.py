@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hlml.data.pairs import Pairs
-from hlml.data.vocabulary import BEGIN, END, PAD, UNKNOWN
 from hlml.errors import UserError
 from hlml.mask_predict import mask_predict
 from hlml.models.nat import MASK, NAT
 from hlml.task import Progress
 from hlml.tasks import mask_predict as module
 from hlml.tasks.mask_predict import MaskPredict, chosen
+from hlml.tokens import BEGIN, END, PAD, UNKNOWN
 from toy_pairs import Words, glance
 
 START = Progress(0, 10)

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 import toys
 from hlml import checkpoint
 from hlml.data.pairs import Pairs
-from hlml.data.vocabulary import PAD, UNKNOWN
 from hlml.decoding import beam_search
 from hlml.errors import UserError
 from hlml.evaluation import evaluate, predict
@@ -28,6 +27,7 @@ from hlml.models.transformer import Transformer
 from hlml.task import Progress
 from hlml.tasks.guided_attention import off_diagonal
 from hlml.tasks.sequence_to_sequence import SequenceToSequence
+from hlml.tokens import PAD, UNKNOWN
 from toy_pairs import Glance, Words, glance
 
 BEGINNING, END_OF_RUN = Progress(0, 10), Progress(10, 10)
@@ -117,8 +117,8 @@ def test_what_can_be_copied_is_a_label_and_no_word_that_smoothing_reaches(
     torch.testing.assert_close(loss_of(task, batch), torch.stack(losses).mean())
 
 
-@settings(max_examples=10)
-@given(st.integers(1, 13), st.booleans(), st.sampled_from(["errors", "bleu"]))
+@settings(max_examples=8)
+@given(st.integers(2, 13), st.booleans(), st.sampled_from(["errors", "bleu"]))
 def test_neither_batches_nor_padding_change_the_numbers(
     size: int, copying: bool, scoring: Any
 ) -> None:

@@ -21,9 +21,10 @@ from torch import Tensor
 from hlml import distributed
 from hlml.data.line_files import write_lines
 from hlml.data.module import DataModule, Split, generator
-from hlml.data.vocabulary import BEGIN, END, PAD, Vocabulary
+from hlml.data.vocabulary import Vocabulary
 from hlml.data.vocabulary_choice import VocabularyChoice
 from hlml.errors import UserError
+from hlml.tokens import BEGIN, END, PAD
 
 AT_ONCE = 10_000  # texts
 POOLS = 16  # batches of about the same length among which pairs change places each epoch

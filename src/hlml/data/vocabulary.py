@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hlml.errors import UserError
+from hlml.tokens import BEGIN, END, PAD, UNKNOWN
 
-PAD, BEGIN, END, UNKNOWN = range(4)  # the first four numbers of every vocabulary
 Kind = Literal["subwords", "characters", "words"]
 TYPES = {"subwords": "unigram", "characters": "char", "words": "word"}
 BLANK = "\u2581"  # a low line, SentencePiece's sign for a blank

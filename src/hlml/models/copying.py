@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.data.vocabulary import PAD, UNKNOWN
 from hlml.errors import UserError
+from hlml.tokens import PAD, UNKNOWN
 
 
 class Copying(nn.Module):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hlml.data.vocabulary import PAD, UNKNOWN
+from hlml.tokens import PAD, UNKNOWN
 
 State = Any  # what writing needs to know: tensors, rows first, in tuples, lists or dicts
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.data.vocabulary import PAD
 from hlml.models.attention import Cache, SelfAttention
 from hlml.models.copying import one_vocabulary
 from hlml.models.decoder_layer import CrossAttention
@@ -23,6 +22,7 @@ from hlml.models.encoder_decoder import Embedding
 from hlml.models.positions import Positions
 from hlml.models.self_attention import Layer
 from hlml.models.transformer import ACTIVATIONS
+from hlml.tokens import PAD
 
 MASK = -1  # in a target: a word that is to be found
 

@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hlml.data.vocabulary import PAD
 from hlml.errors import UserError
 from hlml.models.copying import Copying, one_vocabulary
 from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written
 from hlml.models.recurrent import Layer, backwards
+from hlml.tokens import PAD
 
 
 class Memory(NamedTuple):

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.data.vocabulary import PAD
 from hlml.errors import UserError
 from hlml.models.attention import Cache
 from hlml.models.copying import Copying
@@ -22,6 +21,7 @@ from hlml.models.decoder_layer import DecoderLayer
 from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written
 from hlml.models.positions import Positions
 from hlml.models.self_attention import Layer
+from hlml.tokens import PAD
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 

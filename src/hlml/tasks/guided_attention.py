@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hlml.data.vocabulary import PAD
+from hlml.tokens import PAD
 
 
 def off_diagonal(looks: Tensor, source: Tensor, labels: Tensor, width: float) -> Tensor:

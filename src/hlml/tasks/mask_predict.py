@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from hlml.data.module import DataModule, to_device
 from hlml.data.pairs import PairData, Pairs
-from hlml.data.vocabulary import END, PAD
 from hlml.errors import UserError
 from hlml.mask_predict import lowest, mask_predict
 from hlml.models.nat import MASK, NAT
 from hlml.task import Progress
 from hlml.tasks import sequence_to_sequence_report as pictures
 from hlml.tasks.sequence_to_sequence import SequenceToSequence
+from hlml.tokens import END, PAD
 
 if TYPE_CHECKING:
     from hlml.logbook import Logbook

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from hlml.data.module import DataModule, Split
 from hlml.data.pairs import PairData, Pairs
-from hlml.data.vocabulary import PAD, UNKNOWN
 from hlml.decoding import beam_search, greedy
 from hlml.errors import UserError
 from hlml.models.copying import copied_words, labels_for_copying
@@ -27,6 +26,7 @@ from hlml.task import Progress, Task
 from hlml.tasks import sequence_to_sequence_report as pictures
 from hlml.tasks.guided_attention import off_diagonal
 from hlml.tasks.outputs import checked
+from hlml.tokens import PAD, UNKNOWN
 
 if TYPE_CHECKING:
     from hlml.logbook import Logbook

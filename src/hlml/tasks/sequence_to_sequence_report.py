@@ -14,10 +14,11 @@ from torch import Tensor
 
 from hlml.data.module import to_device
 from hlml.data.pairs import Pairs
-from hlml.data.vocabulary import BEGIN, BLANK, END, PAD, UNKNOWN, Vocabulary
+from hlml.data.vocabulary import BLANK, Vocabulary
 from hlml.figures import text as figures
 from hlml.figures.text import Pieces
 from hlml.models.encoder_decoder import EncoderDecoder
+from hlml.tokens import BEGIN, END, PAD, UNKNOWN
 
 if TYPE_CHECKING:
     from hlml.logbook import Logbook

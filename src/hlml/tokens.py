@@ -1,0 +1,3 @@
+"""The first four numbers of every vocabulary: what data, models and decoding agree upon."""
+
+PAD, BEGIN, END, UNKNOWN = range(4)

@@ -21,9 +21,9 @@ def own_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only those that come with matplotlib, whatever the machine has."""
     fonts = [f for f in font_manager.fontManager.ttflist if "mpl-data" in f.fname]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", fonts)
-    text.font_for.cache_clear()
+    text._characters.cache_clear()
     yield
-    text.font_for.cache_clear()
+    text._characters.cache_clear()
 
 
 def ticks(labels: list[object]) -> list[str]:
@@ -54,7 +54,7 @@ def test_a_piece_without_glyphs_is_shown_by_its_number() -> None:
     place = figure.axes[0]
     assert ticks(place.get_yticklabels()) == ["#41", "#57", "ok", "END"]
     assert ticks(place.get_xticklabels()) == ["hi", "END"]
-    assert "#number" in place.get_title(loc="left")
+    assert "(#: numbers, for want of a font)" in place.get_title(loc="left")
 
 
 @pytest.mark.usefixtures("own_fonts")

@@ -35,11 +35,10 @@ def alignment(looks: Tensor, source: Pieces, target: Pieces, title: str) -> Figu
     family = font_for("".join([*source.names, *target.names]))
     read, written = labels(source, family), labels(target, family)
     if [*read, *written] != [*source.names, *target.names]:
-        title += " (pieces that no font here can show: #number)"
+        title += "\n(#: numbers, for want of a font)"
     height, width = looks.shape
     canvas = style.figure(min(14, 3.4 + 0.34 * width), min(14, 2.6 + 0.3 * height))
     place = style.axes(canvas.add_subplot(), title, "read", "written")
-    place.title.set_wrap(True)
     image = place.imshow(looks.float().cpu().numpy(), vmin=0, vmax=1, cmap="Blues", aspect="auto")
     options: Any = {"fontfamily": [family or USUAL]}
     tilted = 90 if max(map(len, read)) > 3 else 0
@@ -100,31 +99,30 @@ def labels(pieces: Pieces, family: str | None) -> list[str]:
     ]
 
 
-@functools.lru_cache(maxsize=8)
 def font_for(text: str) -> str | None:
     """The name of an installed font that has every character of `text`, the usual one first."""
-    from matplotlib import font_manager
-
     wanted = set(map(ord, text))
-    installed = {entry.name for entry in font_manager.fontManager.ttflist if _upright(entry)}
-    for family in (USUAL, *sorted(installed - {USUAL})):
+    for family in (USUAL, *sorted(_installed())):
         if wanted <= _characters(family):
             return family
     return None
 
 
-def _upright(entry: Any) -> bool:
-    """matplotlib's font of last resort has every character, and draws a box for each."""
-    return entry.style == "normal" and not entry.name.startswith("Last Resort")
+def _installed() -> dict[str, str]:
+    """Each font's file; but not matplotlib's last resort, which has a box for every character."""
+    from matplotlib.font_manager import fontManager
+
+    entries = sorted(fontManager.ttflist, key=lambda entry: entry.fname, reverse=True)
+    upright = [entry for entry in entries if entry.style == "normal"]
+    return {entry.name: entry.fname for entry in upright if "Last Resort" not in entry.name}
 
 
 @functools.cache
 def _characters(family: str) -> frozenset[int]:
     """The characters of an installed font, or none if it cannot be read."""
-    from matplotlib import font_manager, ft2font
+    from matplotlib.ft2font import FT2Font
 
     try:
-        path = font_manager.findfont(family, fallback_to_default=False)
-        return frozenset(ft2font.FT2Font(path).get_charmap())
-    except (ValueError, OSError, RuntimeError):
+        return frozenset(FT2Font(_installed()[family]).get_charmap())
+    except (KeyError, OSError, RuntimeError):
         return frozenset()

@@ -142,7 +142,8 @@ class Trainer:
 
     def _update(self, name: str, phase: Phase, window: list[Batch], position: Progress) -> None:
         """One optimizer update, averaged over every item of every process's window."""
-        counts = [self.task.items(batch) for batch in window]
+        several = len(window) > 1 or distributed.world() > 1  # else a GPU would wait for nothing
+        counts = [self.task.items(batch) if several else 1 for batch in window]
         everything = distributed.total_number(sum(counts), self.device) or 1
         for weight in self.weights:  # of all phases: another may have left gradients behind
             weight.grad = None

@@ -88,7 +88,7 @@ def test_neither_batches_nor_padding_change_what_is_measured(size: int, more: in
         parts = [data.rows("valid").batch(rows, 0) for rows in torch.arange(13).split(size)]
         sums = [task.validation_step(part) for part in parts]
         source, target = F.pad(batch.source, (0, more)), F.pad(batch.target, (0, more))
-        padded = task.validation_step(Pairs(source, target, batch.rows))
+        padded = task.validation_step(Pairs(source, target, batch.rows, "valid"))
     for name, value in padded.items():
         torch.testing.assert_close(torch.stack([one[name] for one in sums]).sum(0), value)
     assert list(task.metrics(padded)) == list(task.directions)
@@ -100,7 +100,7 @@ def test_a_target_without_a_token_and_one_that_is_too_long_have_a_loss() -> None
     empty = torch.tensor([[BEGIN, END]])
     long = torch.cat([empty[:, :1], torch.full((1, 12), 5), empty[:, 1:]], 1)
     for target in (empty, long):
-        batch = Pairs(torch.tensor([[5, END]]), target, torch.tensor([0]))
+        batch = Pairs(torch.tensor([[5, END]]), target, torch.tensor([0]), "valid")
         assert task.training_step(batch, "main", START).isfinite()
 
 
@@ -179,7 +179,7 @@ def test_copying_is_learnt_and_written_in_one_iteration() -> None:
         lengths = torch.randint(2, 7, (rows, 1))
         words = words.masked_fill(torch.arange(6) >= lengths, PAD)
         source = F.pad(words, (0, 1)).scatter(1, lengths, END)
-        return Pairs(source, F.pad(source, (1, 0), value=BEGIN), torch.arange(rows))
+        return Pairs(source, F.pad(source, (1, 0), value=BEGIN), torch.arange(rows), "train")
 
     for _ in range(150):
         optimizer.zero_grad()

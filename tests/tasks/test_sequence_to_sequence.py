@@ -42,7 +42,8 @@ def whole(data: Words, split: Any = "valid") -> Pairs:
 
 
 def padded(batch: Pairs, more: int) -> Pairs:
-    return Pairs(F.pad(batch.source, (0, more)), F.pad(batch.target, (0, more)), batch.rows)
+    padded = F.pad(batch.source, (0, more)), F.pad(batch.target, (0, more))
+    return Pairs(*padded, batch.rows, batch.split)
 
 
 def loss_of(task: SequenceToSequence, batch: Pairs, at: Progress = BEGINNING) -> Tensor:

@@ -36,6 +36,7 @@ class Pairs(NamedTuple):
     source: Tensor  # (B, S) int64: tokens and END, then PAD
     target: Tensor  # (B, T) int64: BEGIN, tokens and END, then PAD
     rows: Tensor  # (B,) int64: their numbers within the split
+    split: Split
 
 
 @dataclass
@@ -73,21 +74,22 @@ class Packed:
 class PairRows:
     """One split, a pair a row."""
 
-    def __init__(self, source: Packed, target: Packed, index: Tensor) -> None:
-        self.source, self.target, self.index = source, target, index
+    def __init__(self, source: Packed, target: Packed, index: Tensor, split: Split) -> None:
+        self.source, self.target, self.index, self.split = source, target, index, split
 
     def __len__(self) -> int:
         return len(self.index)
 
     def batch(self, rows: Tensor, epoch: int) -> Pairs:
         index = self.index.index_select(0, rows)
-        return Pairs(self.source.read(index), self.target.read(index), rows)
+        return Pairs(self.source.read(index), self.target.read(index), rows, self.split)
 
     def bytes(self) -> int:
         return self.source.bytes() + self.target.bytes()
 
     def to(self, device: torch.device) -> PairRows:
-        return PairRows(self.source.to(device), self.target.to(device), self.index.to(device))
+        parts = self.source.to(device), self.target.to(device), self.index.to(device)
+        return PairRows(*parts, self.split)
 
     def lengths(self) -> tuple[Tensor, Tensor]:
         """Tokens of each row's source and target, (P,) each."""
@@ -132,7 +134,7 @@ class PairData(DataModule, ABC):
         """Set the splits from every pair's tokens, without BEGIN and END, and the pairs of each."""
         source = Packed.of([*one, END] for one in sources)
         target = Packed.of([BEGIN, *one, END] for one in targets)
-        self.splits = {name: PairRows(source, target, index) for name, index in splits.items()}
+        self.splits = {name: PairRows(source, target, rows, name) for name, rows in splits.items()}
 
     def fill_texts(
         self,
@@ -209,7 +211,8 @@ class PairData(DataModule, ABC):
         """Texts of one's own, to be answered."""
         tokens = self.source_vocabulary.encode([self.cleaned(text) for text in texts])
         source = Packed.of([*one, END] for one in tokens)
-        return PairRows(source, Packed.of([[BEGIN, END]] * len(texts)), torch.arange(len(texts)))
+        nothing = Packed.of([[BEGIN, END]] * len(texts))
+        return PairRows(source, nothing, torch.arange(len(texts)), "test")
 
     def cleaned(self, text: str) -> str:
         """A text to be read, as the data set would clean it."""

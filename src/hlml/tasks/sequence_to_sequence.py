@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.data.module import DataModule, Split
+from hlml.data.module import DataModule
 from hlml.data.pairs import PairData, Pairs
 from hlml.decoding import beam_search, greedy
 from hlml.errors import UserError
@@ -30,8 +30,6 @@ from hlml.tokens import PAD, UNKNOWN
 
 if TYPE_CHECKING:
     from hlml.logbook import Logbook
-
-SPLITS: tuple[Split, ...] = ("valid", "test", "train")
 
 
 class SequenceToSequence(Task):
@@ -173,8 +171,7 @@ class SequenceToSequence(Task):
 
     def references(self, batch: Pairs) -> list[list[str]]:
         """What would be right, of each row."""
-        split = _split(self.data, batch)
-        return [self.data.references(split, row) for row in batch.rows.tolist()]
+        return [self.data.references(batch.split, row) for row in batch.rows.tolist()]
 
     def about(self) -> dict[str, Any]:
         return self.scoring.about()
@@ -233,16 +230,3 @@ def _check(model: nn.Module, data: DataModule) -> None:
 
 def _copies(model: nn.Module) -> bool:
     return bool(getattr(model, "copies", False))
-
-
-def _split(data: PairData, batch: Pairs) -> Split:
-    """Which split a batch is of: rows are numbered anew in each, so its tokens have to tell."""
-    rows, source, target = batch.rows.cpu(), batch.source.cpu(), batch.target.cpu()
-    for split in SPLITS:
-        part = data.splits[split]
-        if int(rows.max()) < len(part):
-            same = part.batch(rows, 0)
-            found = source[:, : same.source.shape[1]], target[:, : same.target.shape[1]]
-            if torch.equal(same.source, found[0]) and torch.equal(same.target, found[1]):
-                return split
-    raise ValueError("a batch of no split of this data set")

@@ -44,11 +44,13 @@ class CrossAttention(nn.Module):
             mixed, looks = shares.to(value.dtype) @ value, shares.mean(1)
         else:
             mixed = F.scaled_dot_product_attention(query, key, value, mask)
-        return self.output(mixed.transpose(1, 2).flatten(2)), looks
+        out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return out, looks
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, H, T, D / H)"""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return heads
 
 
 class DecoderLayer(nn.Module):

@@ -16,11 +16,12 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import toy_pairs
+import toy_speech
 from hlml import cli, compose, run_folder
 from hlml.checkpoint import load
 from hlml.compose import CONFIGS
 from hlml.train import assemble
-from toy_speech import course_files
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 LEVELS = sorted(
@@ -29,13 +30,16 @@ LEVELS = sorted(
 )
 WHOLE = (
     *("hw1/births", "hw1/covid", "hw2/spoken_phonemes", "hw3/mnist5k", "hw4/spoken_speakers"),
-    "hw6/cartoon_faces",
+    *("hw5/pronunciation", "hw6/cartoon_faces"),
 )
-# faces and speech for two steps are made faster than those for a run
+# faces and speech for two steps are made faster than those for a run, and so are big networks
 FEWER = {
     "cartoon_faces": ["data.number=1700"],
     "spoken_phonemes": ["data.number=80"],
     "spoken_speakers": ["data.speakers=8", "data.utterances=14"],
+    "pronunciation": ["data.train_words=300", "data.valid_words=20", "data.test_words=20"],
+    "phrases": ["data.number=300", "data.valid=20", "data.test=20"],
+    "bitext": ["data.valid=20", "data.test=20"],
 }
 
 
@@ -186,7 +190,8 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for name in ("covid", "food-11.zip", "crypko_data.zip"):
         (folder / name).symlink_to(SHARED / name)
-    course_files(folder)
+    toy_speech.course_files(folder)
+    toy_pairs.course_files(folder)
     return folder
 
 
@@ -197,8 +202,15 @@ def words_for(level: str, decoded: Path) -> list[str]:
         pytest.skip("the course's files are not here (shared/data beside the repository)")
     if data.startswith("spoken") and importlib.util.find_spec("espeakng_loader") is None:
         pytest.skip("espeak-ng is not installed (the extra speech)")
+    if level.startswith("hw5") and importlib.util.find_spec("sacrebleu") is None:
+        pytest.skip("sacrebleu is not installed (the extra text)")
     words = [f"homework={level}", "trainer.threads=1", *FEWER.get(data, [])]
-    return words if data in ("births", "mnist5k") else [*words, f"data.root={decoded}"]
+    if data == "bitext":
+        words += [f"data.source={decoded}/bitext.en", f"data.target={decoded}/bitext.zh"]
+    if level in ("hw5/ted2020/strong", "hw5/ted2020/boss"):
+        words += ["model.layers=1", "model.width=64"]
+    rootless = ("births", "mnist5k", "pronunciation", "phrases", "sentences")
+    return words if data in rootless else [*words, f"data.root={decoded}"]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -227,7 +239,7 @@ def test_a_whole_run_in_two_steps(
     assert summary["steps"] == 2
     assert summary["level"] == level.split("/")[-1]
     assert cli.main(["evaluate", "run"]) == 0
-    answers = next((tmp_path / "run").glob("[iop]*.[ct][sg]*"))  # images.tgz, output.csv ...
+    answers = next((tmp_path / "run").glob("[iop]*.[ct][sgx]*"))  # images.tgz, output.csv ...
     content = answers.read_bytes()
     assert cli.main(["predict", "run"]) == 0
     assert answers.read_bytes() == content

@@ -123,3 +123,13 @@ class Glance(EncoderDecoder):
 def glance(data: Words, **options: Any) -> Glance:
     torch.manual_seed(0)
     return Glance(**data.sizes(), **options)
+
+
+def course_files(root: Path) -> None:
+    """The files of TED2020 as the course has them, and two files of a line a translation."""
+    english = [f"Talk {n}, about cat-like {chr(97 + n % 26)} things." for n in range(120)]
+    chinese = [f"演講{n}，關於貓{chr(0x4E00 + n % 40)}的事。" for n in range(120)]
+    files = {"raw.en": english, "raw.zh": chinese, "test.en": english[:9]}
+    files |= {"bitext.en": english, "bitext.zh": chinese}
+    for name, lines in files.items():
+        (root / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

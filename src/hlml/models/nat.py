@@ -59,19 +59,17 @@ class NAT(nn.Module):
     ) -> None:
         super().__init__()
         one_vocabulary(source_size, target_size, joint=joint)
-        inner, pre, kind = inner or 4 * width, norm == "pre", ACTIVATIONS[activation]
+        inner, pre = inner or 4 * width, norm == "pre"
+        rest = (pre, dropout, ACTIVATIONS[activation])
         self.target_embedding = Embedding(target_size, width)
         self.source_embedding = None if joint else Embedding(source_size, width)
         self.masked = nn.Parameter(torch.randn(width))
         self.source_positions, self.target_positions = (
             Positions(positions, width, heads, longest) for _ in range(2)
         )
-        self.encoder = nn.ModuleList(
-            Layer(width, heads, inner, 0, pre, dropout, kind) for _ in range(layers)
-        )
+        self.encoder = nn.ModuleList(Layer(width, heads, inner, 0, *rest) for _ in range(layers))
         self.decoder = nn.ModuleList(
-            FillingLayer(width, heads, inner, pre, dropout, kind)
-            for _ in range(decoder_layers or layers)
+            FillingLayer(width, heads, inner, *rest) for _ in range(decoder_layers or layers)
         )
         self.encoder_norm, self.decoder_norm = (
             nn.LayerNorm(width) if pre else nn.Identity() for _ in range(2)

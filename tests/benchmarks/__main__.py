@@ -22,6 +22,7 @@ import speech
 import startup
 import steps
 import torch
+import translate
 from measure import Times, alternate, ratio, with_spread
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -117,6 +118,52 @@ Homework 2's sample, 429-1024-512-128-39 with sigmoids, batches of {batch} frame
 float32, all windows ready in memory, torch's default Adam. hlml joins the 11 frames as it reads
 them. {rounds} rounds.
 
+"""
+
+TRANSLATE = """
+## Pairs in batches
+
+The default Transformer on {words} pairs as long as words and their phonemes are, {together} random
+ones a batch, padded to the longest, or about as many of about one length; and on {phrases}
+phrases of one to {most} words, letter by letter, {long} a batch. JoeyNMT's rows are its own model
+with the same weights, its own loss and Adam, over the same batches made beforehand, without any
+log. Sentences: {subwords} subwords, label smoothing {smoothing}. {rounds} rounds.
+
+"""
+
+TRANSLATE_ROWS = {
+    "words": "words: hlml, pairs of about one length together",
+    "words, random": "words: hlml, random pairs together",
+    "words, JoeyNMT": "words: JoeyNMT, batches as in hlml's first row",
+    "phrases": "phrases: hlml, about one length",
+    "phrases, random": "phrases: hlml, random pairs",
+    "phrases, JoeyNMT": "phrases: JoeyNMT, about one length",
+    "sentences": "sentences: hlml, about one length",
+    "sentences, JoeyNMT": "sentences: JoeyNMT, about one length",
+}
+
+DECODE = """
+## Writing answers
+
+The same Transformer, {batch} sources as long as words, answers as long as they. "Prefixes" has no
+cache: it reads all that was written again for each token, in one batch, until the last answer
+ends. All give the same answers. {rounds} rounds.
+
+"""
+
+DECODE_ROWS = {
+    "greedy": "greedy: hlml",
+    "greedy, prefixes": "greedy: prefixes",
+    "beam": "beam of {beam}: hlml",
+    "beam, prefixes": "beam of {beam}: prefixes",
+    "beam, JoeyNMT": "beam of {beam}: JoeyNMT, same weights",
+}
+
+NO_JOEYNMT = """
+JoeyNMT is not installed here and was not measured. It asks for an older protobuf than TensorBoard
+does, so it is put elsewhere, without what it asks for; to compare:
+`.venv/bin/uv pip install --no-deps --target FOLDER joeynmt==2.3.0 subword-nmt==0.3.8`, then
+`PYTHONPATH=FOLDER make bench`.
 """
 
 START = """
@@ -220,6 +267,34 @@ def speech_tables() -> str:
     return text
 
 
+def translation_tables() -> str:
+    """What homework 5 takes, beside the alternatives."""
+    where = {"rounds": PICTURE_ROUNDS}
+    text = TRANSLATE.format(
+        words=translate.PAIRS,
+        together=translate.TOGETHER,
+        phrases=translate.FEW_PAIRS,
+        most=translate.MOST_WORDS,
+        long=translate.PHRASES,
+        subwords=translate.SUBWORDS,
+        smoothing=translate.SMOOTHING,
+        **where,
+    )
+    times = alternate(translate.training_contenders(), PICTURE_ROUNDS)
+    text += "| who | ms a thousand real tokens | x hlml, about one length |\n|---|---:|---:|\n"
+    for name, seconds in times.items():
+        around = with_spread(times, name, name.partition(",")[0])
+        text += f"| {TRANSLATE_ROWS[name]} | {statistics.median(seconds) * 1e3:.1f} | {around} |\n"
+    text += DECODE.format(batch=translate.BATCH, **where)
+    times = alternate(translate.decoding_contenders(), PICTURE_ROUNDS)
+    text += "| who | ms a batch | x hlml |\n|---|---:|---:|\n"
+    for name, seconds in times.items():
+        who = DECODE_ROWS[name].format(beam=translate.BEAM)
+        around = with_spread(times, name, name.partition(",")[0])
+        text += f"| {who} | {statistics.median(seconds) * 1e3:.0f} | {around} |\n"
+    return text if translate.installed() else text + NO_JOEYNMT
+
+
 def main() -> None:
     torch.set_num_threads(1)
     print(f"training loops, {STEP_ROUNDS} rounds ...", flush=True)
@@ -241,6 +316,8 @@ def main() -> None:
     text += picture_tables()
     print(f"speech, {PICTURE_ROUNDS} rounds ...", flush=True)
     text += speech_tables()
+    print(f"pairs of sequences, {PICTURE_ROUNDS} rounds ...", flush=True)
+    text += translation_tables()
     print(text)
     with tempfile.TemporaryDirectory() as folder:
         waits = startup.contenders(Path(folder))

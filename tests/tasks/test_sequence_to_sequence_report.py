@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from hlml import report
 from hlml.evaluation import evaluate, quietly
 from hlml.tasks import sequence_to_sequence_report as pictures
-from hlml.tasks.sequence_to_sequence import SequenceToSequence
+from hlml.tasks.sequence_to_sequence import WIDE, SequenceToSequence
 from hlml.tokens import BEGIN, PAD, UNKNOWN
 from toy_pairs import Words, glance
 
@@ -68,7 +68,7 @@ def test_what_is_reported(scoring: Any, beam: int, tmp_path: Path) -> None:
     assert set(book.figures) == {"what_the_model_sees", "by_length", *alignments}
 
     head, _, *lines = map(cells, book.texts["samples"].splitlines())
-    wide = max(beam, pictures.WIDE)
+    wide = max(beam, WIDE)
     assert head == ["", "source", "reference", "greedy", f"beam {wide}"]
     rows = [int(line[0].removeprefix("valid_")) for line in lines]
     assert rows == [0, 1, 3, 4, 6, 8, 9, 11]  # of 13

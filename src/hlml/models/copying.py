@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.errors import UserError
 from hlml.tokens import PAD, UNKNOWN
 
 
@@ -76,16 +75,6 @@ def copied_words(answers: Sequence[Sequence[int]], source: Tensor, size: int) ->
         [number if number < size else row[number - size] for number in answer]
         for answer, row in zip(answers, rows, strict=True)
     ]
-
-
-def one_vocabulary(source_size: int, target_size: int, **wanted: bool) -> None:
-    """Refuse the model's options that take one vocabulary for both sides where there are two."""
-    for option, asked in wanted.items():
-        if asked and source_size != target_size:
-            raise UserError(
-                f"model.{option}=true: takes one vocabulary for both sides, and the source has "
-                f"{source_size} words, the target {target_size}; choose data with one, or false"
-            )
 
 
 def _first(words: Tensor, source: Tensor) -> Tensor:

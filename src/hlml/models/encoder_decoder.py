@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hlml.errors import UserError
 from hlml.tokens import PAD, UNKNOWN
 
 State = Any  # what writing needs to know: tensors, rows first, in tuples, lists or dicts
@@ -83,6 +84,16 @@ class Embedding(nn.Module):
         known = words.masked_fill(words >= self.size, UNKNOWN)
         out: Tensor = self.vectors(known) * self.vectors.embedding_dim**0.5
         return out
+
+
+def one_vocabulary(source_size: int, target_size: int, **wanted: bool) -> None:
+    """Refuse the model's options that take one vocabulary for both sides where there are two."""
+    for option, asked in wanted.items():
+        if asked and source_size != target_size:
+            raise UserError(
+                f"model.{option}=true: takes one vocabulary for both sides, and the source has "
+                f"{source_size} words, the target {target_size}; choose data with one, or false"
+            )
 
 
 def on_tensors(state: State, change: Callable[[Tensor], Tensor]) -> State:

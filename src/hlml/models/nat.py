@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hlml.models.attention import Cache, SelfAttention
-from hlml.models.copying import one_vocabulary
 from hlml.models.decoder_layer import CrossAttention
-from hlml.models.encoder_decoder import Embedding
+from hlml.models.encoder_decoder import Embedding, one_vocabulary
 from hlml.models.positions import Positions
 from hlml.models.self_attention import Layer
 from hlml.models.transformer import ACTIVATIONS

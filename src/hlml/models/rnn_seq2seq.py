@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hlml.errors import UserError
-from hlml.models.copying import Copying, one_vocabulary
-from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written
+from hlml.models.copying import Copying
+from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written, one_vocabulary
 from hlml.models.recurrent import Layer, backwards
 from hlml.tokens import PAD
 

@@ -18,7 +18,7 @@ from hlml.errors import UserError
 from hlml.models.attention import Cache
 from hlml.models.copying import Copying
 from hlml.models.decoder_layer import DecoderLayer
-from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written
+from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written, one_vocabulary
 from hlml.models.positions import Positions
 from hlml.models.self_attention import Layer
 from hlml.tokens import PAD
@@ -61,7 +61,7 @@ class Transformer(EncoderDecoder):
     ) -> None:
         super().__init__()
         decoder_layers = _at_least_one(decoder_layers or layers)
-        _one_vocabulary(source_size, target_size, joint=joint, copying=copying)
+        one_vocabulary(source_size, target_size, joint=joint, copying=copying)
         inner, pre, kind = inner or 4 * width, norm == "pre", ACTIVATIONS[activation]
         self.target_embedding = Embedding(target_size, width)
         self.source_embedding = None if joint else Embedding(source_size, width)
@@ -129,12 +129,3 @@ def _at_least_one(layers: int) -> int:
     if not layers:
         raise UserError("model.layers=0: what writes has to look at what was read; 1 at least")
     return layers
-
-
-def _one_vocabulary(source_size: int, target_size: int, **wanted: bool) -> None:
-    for option, asked in wanted.items():
-        if asked and source_size != target_size:
-            raise UserError(
-                f"model.{option}=true: takes one vocabulary for both sides, and the source has "
-                f"{source_size} words, the target {target_size}; choose data with one, or false"
-            )

@@ -11,18 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.data.module import DataModule, to_device
 from hlml.data.pairs import PairData, Pairs
 from hlml.errors import UserError
 from hlml.mask_predict import lowest, mask_predict
 from hlml.models.nat import MASK, NAT
 from hlml.task import Progress
-from hlml.tasks import sequence_to_sequence_report as pictures
 from hlml.tasks.sequence_to_sequence import SequenceToSequence
 from hlml.tokens import END, PAD
 
 if TYPE_CHECKING:
-    from hlml.logbook import Logbook
+    pass
 
 SHOWN = 8  # answers in the table
 
@@ -98,13 +96,8 @@ class MaskPredict(SequenceToSequence):
         model: Any = self.model
         return mask_predict(model, batch.source, width, self.length_candidates)
 
-    def report(self, book: Logbook, data: DataModule, final: bool) -> None:
-        if not self._pictured:
-            pictures.what_the_model_sees(self, book)
-            self._pictured = True
-        samples(self, book)
-        if final:
-            pictures.by_length(self, book)
+    def ways(self) -> dict[str, int]:
+        return {f"iterations: {number}": number for number in sorted({1, self.beam})}
 
     def _length_losses(self, scores: Tensor, tokens: Tensor) -> Tensor:
         """scores (B, L), tokens (B, T) -> (B,). No and too many tokens are the nearest length."""
@@ -119,20 +112,3 @@ def chosen(tokens: Tensor) -> Tensor:
     count, share = real.sum(1, keepdim=True), torch.rand(len(tokens), 1, device=tokens.device)
     draws = torch.rand(tokens.shape, device=tokens.device)
     return lowest(draws, real, (share * count).floor() + 1)
-
-
-def samples(task: MaskPredict, book: Logbook) -> None:
-    """A markdown table of pairs from the whole validation split, and what is written of them in
-    one iteration and in all."""
-    data, count = task.data, len(task.data.splits["valid"])
-    rows = torch.arange(min(count, SHOWN)) * count // max(1, min(count, SHOWN))
-    batch = to_device(data.rows("valid").batch(rows, 0), data.device)
-    numbers = sorted({1, task.beam})
-    written = [task.answers(batch, number) for number in numbers]
-    names = ["", "source", "reference", *(f"iterations: {number}" for number in numbers)]
-    lines = [names, ["---"] * len(names)]
-    for place, row in enumerate(rows.tolist()):
-        pair = [data.source_text("valid", row), " / ".join(data.references("valid", row))]
-        lines.append([f"valid_{row}", *pair, *(answers[place] for answers in written)])
-    escaped = [[text.replace("|", "\\|") for text in line] for line in lines]
-    book.text("samples", "\n".join("| " + " | ".join(line) + " |" for line in escaped))

@@ -21,6 +21,7 @@ from hlml.decoding import beam_search, greedy
 from hlml.errors import UserError
 from hlml.models.copying import copied_words, labels_for_copying
 from hlml.models.encoder_decoder import EncoderDecoder, State, WithoutState, Written
+from hlml.models.nat import NAT
 from hlml.scoring import scoring
 from hlml.task import Progress, Task
 from hlml.tasks import sequence_to_sequence_report as pictures
@@ -30,6 +31,9 @@ from hlml.tokens import PAD, UNKNOWN
 
 if TYPE_CHECKING:
     from hlml.logbook import Logbook
+
+
+WIDE = 5  # the beam that greedy answers are shown beside
 
 
 class SequenceToSequence(Task):
@@ -79,6 +83,8 @@ class SequenceToSequence(Task):
 
     def adapted(self, model: nn.Module) -> EncoderDecoder:
         """The model as it is used here: any that gives scores of (source, target) can write."""
+        if isinstance(model, NAT):
+            raise UserError("model=nat: writes all words at once; choose task=mask_predict with it")
         return model if isinstance(model, EncoderDecoder) else WithoutState(model)
 
     @property
@@ -147,6 +153,11 @@ class SequenceToSequence(Task):
 
     def predict_step(self, batch: Pairs) -> list[str]:
         return self.answers(batch, self.beam)
+
+    def ways(self) -> dict[str, int]:
+        """Ways to write that are worth comparing: a name, and how wide a beam."""
+        wide = max(self.beam, WIDE)
+        return {"greedy": 1, f"beam {wide}": wide}
 
     def answers(self, batch: Pairs, width: int) -> list[str]:
         """What is written for each row, as text."""

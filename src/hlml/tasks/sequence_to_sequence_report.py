@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hlml.logbook import Logbook
     from hlml.tasks.sequence_to_sequence import SequenceToSequence
 
-SHOWN, DRAWN, WIDE = 8, 4, 5  # answers in the table, alignments, and the beam they show
+SHOWN, DRAWN = 8, 4  # answers in the table, alignments
 MOST = 2000  # pairs that the scores by length are of
 GROUPS = 6  # of sources about as long as each other
 LONG = 60  # pieces: who is longer is not drawn
@@ -53,7 +53,7 @@ def what_the_model_sees(task: SequenceToSequence, book: Logbook) -> None:
 def samples(task: SequenceToSequence, book: Logbook) -> None:
     """A markdown table of pairs from the whole validation split, and what is written of them."""
     batch = _valid(task, SHOWN)
-    ways = {"greedy": 1, f"beam {max(task.beam, WIDE)}": max(task.beam, WIDE)}
+    ways = task.ways()
     written = [task.answers(batch, width) for width in ways.values()]
     lines = [_line("", "source", "reference", *ways), "|---" * (3 + len(ways)) + "|"]
     for number, row in enumerate(batch.rows.tolist()):

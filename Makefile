@@ -53,7 +53,7 @@ hw1: ## regression: train, measure against the baselines, draw
 hw2: ## phonemes of speech, frame by frame
 hw3: ## pictures of food: a convolutional network
 hw4: ## who is speaking: self-attention
-hw5: ## translation: a Transformer
+hw5: ## one sequence into another: a Transformer
 hw6: ## faces from noise: a GAN
 $(HOMEWORKS): hw%: $(STAMP)
 	@exec $(HLML) train homework=hw$* $(OVERRIDES) $(ARGS)

@@ -23,8 +23,10 @@ from hlml.models.dcgan import DCGAN
 from hlml.models.recurrent import Recurrent
 from hlml.models.self_attention import SelfAttentionTagger
 from hlml.models.tagger import Tagger
+from hlml.models.transformer import Transformer
 from hlml.models.vision_transformer import VisionTransformer
 from hlml.models.windows import MLP
+from toy_pairs import Words
 from toy_speech import FEATURES, PHONES, Utterances
 
 
@@ -215,6 +217,29 @@ def test_a_model_of_utterances_is_shown_one_of_the_usual_length(
     assert head[-1] == "multiply-adds"
     work = length * (15 * 256 + 256 * 256 + 256 * PHONES)
     assert (last[2], total[-1]) == (f"{length} x {PHONES}", f"{work:,}")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_of_pairs_is_shown_one_of_the_usual_length(
+    tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the work of scores that are made by the words' own vectors, no layer's, counts."""
+    from hlml import train
+
+    data = Words()
+    words, width = len(data.target_vocabulary), 8
+    model = Transformer(words, words, width, layers=1, heads=2, tied=tied)
+    monkeypatch.setattr(train, "build_model", lambda config: (data, model))
+    code, out = shown("homework=hw1")
+    read, written = (int(lengths.median()) for lengths in data.rows("train").lengths())
+    read, written = read, written - 1
+    title, _, *rows, total = columns(out.splitlines())
+    assert code == 0
+    assert title == [f"a source of {read} tokens and a target of {written}, its marks counted"]
+    assert int(total[1].replace(",", "")) == sum(weight.numel() for weight in model.parameters())
+    encoder = read * (12 * width + 2 * read) * width
+    decoder = written * (14 * width + 2 * written + 2 * read) * width + read * 2 * width * width
+    assert int(total[2].replace(",", "")) == encoder + decoder + written * words * width
 
 
 def test_a_disagreement_is_said_and_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,8 @@ def _look(
             last = out
 
         _run(model, observe, x, others)
+        if work := (count.total - counted) // len(x):  # scores by the words' own vectors, say
+            table.rows.append(Row("behind them", type(model).__name__, (), 0, work))
     table.rows += _the_rest(model, weighed)
     return fields
 

@@ -17,7 +17,7 @@ hlml summary homework=NAME [NAME=VALUE ...]
 The model that `hlml train` with the same words would train: what each of its layers gives for one
 row of the data, how many parameters it has, how many multiply-adds it takes, and how much of a
 picture its neurons see. That is computed by the formula of the lecture and again from gradients.
-Of utterances, a row is one as long as the median of those to train on.
+Of utterances and of pairs, a row is one as long as the median of those to train on.
 
   hlml summary homework=hw3 model=cnn model.kernels=5
 """
@@ -67,8 +67,16 @@ def _parts(model: Any, data: Any) -> list[tuple[str, Any, tuple[Any, ...]]]:
     """The model, or the two of a game, and what each is called with: two random rows."""
     import torch
 
+    from hlml.data.pairs import PairData
     from hlml.data.sequences import SequenceData
+    from hlml.tokens import UNKNOWN
 
+    if isinstance(data, PairData):
+        read, written = (int(lengths.median()) for lengths in data.rows("train").lengths())
+        source = torch.randint(UNKNOWN, len(data.source_vocabulary), (2, read))
+        target = torch.randint(UNKNOWN, len(data.target_vocabulary), (2, written - 1))
+        name = f"a source of {read} tokens and a target of {written - 1}, its marks counted"
+        return [(name, model, (source, target))]
     if isinstance(data, SequenceData):
         frames = int(data.splits["train"].lengths.median())
         x, mask = torch.rand(2, frames, len(data.mean)), torch.ones(2, frames, dtype=torch.bool)

@@ -68,6 +68,13 @@ def test_how_many_there_may_be(number: int) -> None:
         Phrases(8, number=number)
 
 
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_no_split_is_empty(split: str) -> None:
+    counts = {"valid": 3, "test": 3} | {split: 0}
+    with pytest.raises(UserError, match=rf"^data\.{split}: there are no pairs for it; give some$"):
+        Phrases(8, number=60, pieces=400, **counts)
+
+
 def test_without_babel_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "babel", None)
     with pytest.raises(UserError, match=r"pip install 'hlml\[text\]'"):

@@ -13,7 +13,6 @@ from hlml.data.pairs import PairData
 from hlml.data.text_splits import Joined, Texts, split_texts, without_empty
 from hlml.data.vocabulary import Kind
 from hlml.data.vocabulary_choice import VocabularyChoice
-from hlml.errors import UserError
 
 SHOWN = 1000  # texts from which a language is guessed
 Paths = tuple[str | None, str | None]
@@ -92,8 +91,6 @@ class Bitext(PairData):
         self._labelled = not own["test_"] or all(paths["test_"])
         if own["test_"]:
             splits["test"] = joined.add(_pair("test_", paths["test_"], alone=int(self.reverse)))
-        if empty := [name for name, rows in splits.items() if not len(rows)]:
-            raise UserError(f"data.{empty[0]}: there are no pairs for it; give some")
         return joined.texts, splits, learned
 
 

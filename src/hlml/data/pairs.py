@@ -146,8 +146,11 @@ class PairData(DataModule, ABC):
         """Set the vocabularies and the splits from every pair's two texts and the pairs of each.
 
         `learned`: of which pairs the vocabularies are made; those to train on, where not given.
-        With `reverse` the second text is read and the first one written.
+        With `reverse` the second text is read and the first one written. UserError: a split is
+        empty.
         """
+        if empty := [name for name, part in splits.items() if not len(part)]:
+            raise UserError(f"data.{empty[0]}: there are no pairs for it; give some")
         rows = (splits["train"] if learned is None else learned).tolist()
         first, second = ([side[row] for row in rows] for side in texts)
         vocabularies = choice.vocabularies(first, second, self.reverse)

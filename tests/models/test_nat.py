@@ -114,6 +114,8 @@ def test_a_layer_is_torchs_decoder_layer_without_its_mask(pre: bool) -> None:
     assert close(found[mask], wanted[mask])
 
 
-def test_two_vocabularies_share_no_vectors() -> None:
+def test_what_cannot_be_is_said_in_a_line() -> None:
+    with pytest.raises(UserError, match=r"^model\.layers=0: "):
+        NAT(5, 6, layers=0)
     with pytest.raises(UserError, match=r"^model\.joint=true: .* 5 words, the target 6; choose"):
         NAT(5, 6, joint=True)

@@ -135,6 +135,8 @@ def test_additive_attention_is_the_papers() -> None:
 
 
 def test_what_cannot_be_is_said_in_a_line() -> None:
+    with pytest.raises(UserError, match=r"^model\.layers=0: "):
+        RNNSeq2Seq(5, 6, layers=0)
     with pytest.raises(UserError, match=r"^model\.width=7: .*even number$"):
         RNNSeq2Seq(5, 5, width=7)
     with pytest.raises(UserError, match=r"^model\.copying=true: .*attention=none.*; choose dot$"):

@@ -96,6 +96,12 @@ def one_vocabulary(source_size: int, target_size: int, **wanted: bool) -> None:
             )
 
 
+def at_least_one(layers: int) -> int:
+    if not layers:
+        raise UserError("model.layers=0: what writes has to look at what was read; 1 at least")
+    return layers
+
+
 def on_tensors(state: State, change: Callable[[Tensor], Tensor]) -> State:
     """The same structure with every tensor changed: rows chosen, for example."""
     if isinstance(state, Tensor):

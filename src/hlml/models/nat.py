@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from hlml.models.attention import Cache, SelfAttention
 from hlml.models.decoder_layer import CrossAttention
-from hlml.models.encoder_decoder import Embedding, one_vocabulary
+from hlml.models.encoder_decoder import Embedding, at_least_one, one_vocabulary
 from hlml.models.positions import Positions
 from hlml.models.self_attention import Layer
 from hlml.models.transformer import ACTIVATIONS
@@ -57,6 +57,7 @@ class NAT(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        decoder_layers = at_least_one(decoder_layers or layers)
         one_vocabulary(source_size, target_size, joint=joint)
         inner, pre = inner or 4 * width, norm == "pre"
         rest = (pre, dropout, ACTIVATIONS[activation])
@@ -68,7 +69,7 @@ class NAT(nn.Module):
         )
         self.encoder = nn.ModuleList(Layer(width, heads, inner, 0, *rest) for _ in range(layers))
         self.decoder = nn.ModuleList(
-            FillingLayer(width, heads, inner, *rest) for _ in range(decoder_layers or layers)
+            FillingLayer(width, heads, inner, *rest) for _ in range(decoder_layers)
         )
         self.encoder_norm, self.decoder_norm = (
             nn.LayerNorm(width) if pre else nn.Identity() for _ in range(2)

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from hlml.errors import UserError
 from hlml.models.copying import Copying
-from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written, one_vocabulary
+from hlml.models.encoder_decoder import (
+    Embedding,
+    EncoderDecoder,
+    Written,
+    at_least_one,
+    one_vocabulary,
+)
 from hlml.models.recurrent import Layer, backwards
 from hlml.tokens import PAD
 
@@ -56,6 +62,7 @@ class RNNSeq2Seq(EncoderDecoder):
                 "model.copying=true: copies what it looks at, and with model.attention=none it "
                 "looks nowhere; choose dot"
             )
+        layers = at_least_one(layers)
         one_vocabulary(source_size, target_size, copying=copying)
         self.source_embedding = Embedding(source_size, embedding)
         self.target_embedding = Embedding(target_size, embedding)

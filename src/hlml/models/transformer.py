@@ -14,11 +14,16 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hlml.errors import UserError
 from hlml.models.attention import Cache
 from hlml.models.copying import Copying
 from hlml.models.decoder_layer import DecoderLayer
-from hlml.models.encoder_decoder import Embedding, EncoderDecoder, Written, one_vocabulary
+from hlml.models.encoder_decoder import (
+    Embedding,
+    EncoderDecoder,
+    Written,
+    at_least_one,
+    one_vocabulary,
+)
 from hlml.models.positions import Positions
 from hlml.models.self_attention import Layer
 from hlml.tokens import PAD
@@ -60,7 +65,7 @@ class Transformer(EncoderDecoder):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        decoder_layers = _at_least_one(decoder_layers or layers)
+        decoder_layers = at_least_one(decoder_layers or layers)
         one_vocabulary(source_size, target_size, joint=joint, copying=copying)
         inner, pre, kind = inner or 4 * width, norm == "pre", ACTIVATIONS[activation]
         self.target_embedding = Embedding(target_size, width)
@@ -123,9 +128,3 @@ class Transformer(EncoderDecoder):
         if self.copying is not None and looks is not None:
             scores = self.copying(x, looks, scores, state.source)
         return Written(scores, looks), past
-
-
-def _at_least_one(layers: int) -> int:
-    if not layers:
-        raise UserError("model.layers=0: what writes has to look at what was read; 1 at least")
-    return layers

@@ -5,7 +5,7 @@ Ghazvininejad et al. 2019, "Mask-Predict". B batch, S and T tokens of source and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,6 @@ from hlml.models.nat import MASK, NAT
 from hlml.task import Progress
 from hlml.tasks.sequence_to_sequence import SequenceToSequence
 from hlml.tokens import END, PAD
-
-if TYPE_CHECKING:
-    pass
-
-SHOWN = 8  # answers in the table
 
 
 class MaskPredict(SequenceToSequence):

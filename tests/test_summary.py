@@ -232,8 +232,8 @@ def test_a_model_of_pairs_is_shown_one_of_the_usual_length(
     monkeypatch.setattr(train, "build_model", lambda config: (data, model))
     code, out = shown("homework=hw1")
     read, written = (int(lengths.median()) for lengths in data.rows("train").lengths())
-    read, written = read, written - 1
-    title, _, *rows, total = columns(out.splitlines())
+    written -= 1
+    title, *_, total = columns(out.splitlines())
     assert code == 0
     assert title == [f"a source of {read} tokens and a target of {written}, its marks counted"]
     assert int(total[1].replace(",", "")) == sum(weight.numel() for weight in model.parameters())

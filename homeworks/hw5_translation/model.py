@@ -23,7 +23,7 @@ class Model(nn.Module):
         self.transformer = nn.Transformer(
             width, heads, layers, layers, dim_feedforward=4 * width, dropout=0.1, batch_first=True
         )
-        self.transformer.encoder.enable_nested_tensor = False  # which warns of itself
+        self.transformer.encoder.use_nested_tensor = False  # which warns of itself
         self.head = nn.Linear(width, target_size)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:

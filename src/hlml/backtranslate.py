@@ -11,11 +11,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from hlml import launch, saved
+import yaml
+
+from hlml import compose, launch, saved
 from hlml.errors import UserError
+from hlml.run_folder import check_same
 
 CHUNK = 512  # lines that are written at once, and so the most that an interruption costs
 SYNTHETIC = "synthetic.txt"
@@ -27,18 +31,22 @@ def main(argv: list[str]) -> int:
     texts = Path(args.texts).resolve()
     if not texts.is_file():
         raise UserError(f"{args.texts}: no such file; it is one text of the target language a line")
-    words = {name: _words(args.overrides, name) for name in ("backward", "forward")}
     folder = _folder(args, texts)
     synthetic = folder / SYNTHETIC
+    pairs = [f"data.extra_source={_quoted(synthetic)}", f"data.extra_target={_quoted(texts)}"]
+    runs = {
+        name: Run(folder / name, [*_words(args.overrides, name), *more])
+        for name, more in (("backward", ["data.reverse=true"]), ("forward", pairs))
+    }
+    _remember(texts, folder)
 
     print(f"1 of 3: a model that translates backwards, in {folder / 'backward'}")
-    _train(folder / "backward", [*words["backward"], "data.reverse=true"])
+    runs["backward"].train()
     print(f"2 of 3: {texts} backwards, into {synthetic}")
-    _translate(folder / "backward", texts, synthetic)
+    _translate(runs["backward"], texts, synthetic)
     print(f"3 of 3: the model that is wanted, in {folder / 'forward'}")
-    pairs = [f"data.extra_source={_quoted(synthetic)}", f"data.extra_target={_quoted(texts)}"]
-    _train(folder / "forward", [*words["forward"], *pairs])
-    for name in ("backward", "forward"):
+    runs["forward"].train()
+    for name in runs:
         found = _summary(folder / name)
         metric = found["monitor"]
         split = "test" if metric in found.get("test", {}) else "valid"
@@ -62,7 +70,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
     words.error = refuse  # type: ignore[method-assign,assignment]
     args = words.parse_intermixed_args(argv)
-    names = [word.partition("=")[0].rpartition(".")[2] for word in args.overrides]
+    names = [word.partition("=")[0].lstrip("+~").rpartition(".")[2] for word in args.overrides]
     taken = {"run_dir", "resume", "reverse", "extra_source", "extra_target"} & set(names)
     if taken:
         raise UserError(f"{min(taken)}: backtranslate sets it; leave it out")
@@ -71,8 +79,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _words(overrides: list[str], name: str) -> list[str]:
     """What holds for both trainings and for this one."""
-    other = "forward." if name == "backward" else "backward."
-    return [word.removeprefix(f"{name}.") for word in overrides if not word.startswith(other)]
+    own = [word.removeprefix(f"{name}.") for word in overrides if word.startswith(f"{name}.")]
+    both = [word for word in overrides if not word.startswith(("backward.", "forward."))]
+    return [*both, *own]  # of two words for one thing the last counts
 
 
 def _folder(args: argparse.Namespace, texts: Path) -> Path:
@@ -85,39 +94,72 @@ def _folder(args: argparse.Namespace, texts: Path) -> Path:
     return Path(runs[-1] if runs else "runs").resolve() / f"backtranslation_{digest}"
 
 
-def _train(run: Path, words: list[str]) -> None:
-    """A whole run, what is left of one, or nothing where it is over."""
-    if _summary(run).get("status") in DONE:
-        print(f"{run} is finished")
-        return
-    launch.main([*words, f"run_dir={_quoted(run)}", "resume=auto"])
+def _remember(texts: Path, folder: Path) -> None:
+    """Of what texts the folder is. UserError: of others, to which its sources do not belong."""
+    digest, path = hashlib.sha256(texts.read_bytes()).hexdigest(), folder / "texts.sha256"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.read_text() != digest:
+            raise UserError(
+                f"{texts}: is not what {folder} was begun with; choose another --folder, or "
+                "delete this one"
+            )
+        path.write_text(digest)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written into ({error.strerror})") from error
 
 
-def _translate(run: Path, texts: Path, synthetic: Path) -> None:
+class Run:
+    """One of the two trainings. UserError: its words make no config, or another than it has."""
+
+    def __init__(self, folder: Path, words: list[str]) -> None:
+        self.folder = folder
+        self.words = [*words, f"run_dir={_quoted(folder)}", "resume=auto"]
+        try:  # both are tried before either is trained
+            self.config = compose.config_of(compose.parse(self.words))
+        except UserError as error:
+            if str(error).startswith(("data.reverse: no such", "data.extra_source: no such")):
+                raise UserError(
+                    "data: back-translation needs a data set that has reverse and extra_source; "
+                    "choose data=bitext or data=ted2020"
+                ) from error
+            raise
+        self.over = _summary(folder).get("status") in DONE
+        if self.over:
+            file = folder / "config.yaml"
+            known = yaml.safe_load(file.read_text(encoding="utf-8"))
+            check_same(file, known, self.config, str(_summary(folder)["command"]))
+
+    def train(self) -> None:
+        """All of it, what is left of it, or nothing where it is over."""
+        if self.over:
+            print(f"{self.folder} is finished")
+            return
+        launch.main(self.words)
+
+
+def _translate(run: Run, texts: Path, synthetic: Path) -> None:
     """Line n of `synthetic` is what the run makes of line n of `texts`."""
     from hlml.data.line_files import lines_of
     from hlml.translate import Translator
 
     wanted = lines_of(texts.read_bytes(), str(texts))
-    done = synthetic.read_bytes().count(b"\n") if synthetic.exists() else 0
+    before = synthetic.read_bytes() if synthetic.exists() else b""
+    done = before.count(b"\n")
     if done >= len(wanted):
         print(f"{synthetic} has all {len(wanted):,} lines")
         return
-    options = argparse.Namespace(run=str(run), overrides=[], weights=None, runs=".")
+    trust = [word for word in run.words if word.startswith("trust=")]
+    options = argparse.Namespace(run=str(run.folder), overrides=trust, weights=None, runs=".")
     translator = Translator(saved.find(options))
     with synthetic.open("r+b" if done else "wb") as file:
-        file.seek(_end_of_line(synthetic, done))
+        file.seek(before.rfind(b"\n") + 1)
         file.truncate()  # half a line of a process that was killed
         for start in range(done, len(wanted), CHUNK):
             answers = translator(wanted[start : start + CHUNK])
             file.write("".join(f"{answer}\n" for answer in answers).encode())
             file.flush()
             print(f"{start + len(answers):,} of {len(wanted):,} lines")
-
-
-def _end_of_line(path: Path, number: int) -> int:
-    """Where in the file the line of that number, counted from 1, is over."""
-    return sum(map(len, path.read_bytes().splitlines(keepends=True)[:number])) if number else 0
 
 
 def _summary(run: Path) -> dict[str, Any]:
@@ -127,5 +169,6 @@ def _summary(run: Path) -> dict[str, Any]:
 
 def _quoted(path: Path) -> str:
     """As Hydra reads it, whatever signs are in it."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    text = re.sub(r'(\\*)("|$)', r"\1\1\2", str(path))  # only there a backslash escapes
+    text = text.replace('"', '\\"')
     return f'"{text}"'

@@ -179,6 +179,16 @@ def resolved(composed: DictConfig, overrides: list[str]) -> dict[str, Any]:
     return plain
 
 
+def config_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The checked config that these words mean; nothing is run."""
+    composer = Composer.open(args)
+    try:
+        overrides = composer.prepare(args.overrides, multirun=False)
+        return resolved(composer.compose(overrides), overrides)
+    finally:
+        GlobalHydra.instance().clear()
+
+
 def _plain_types(composed: DictConfig, key: str) -> Any:
     if OmegaConf.is_missing(composed, key):
         return "???"

@@ -83,9 +83,10 @@ def find(args: argparse.Namespace) -> Saved:
         raise UserError(f"{path}: no checkpoint in it")
     _refuse_its_code(folder)
     checked = _config(folder / "config.yaml", args.overrides)
-    for option, value in checked["data"].items():
+    for option in checked["data"]:
         model = folder / f"{option}.model"  # see DataModule.keep
-        if value is None and model.exists():
+        typed = any(word.startswith(f"data.{option}=") for word in args.overrides)
+        if model.exists() and not typed:  # what was named in training may have changed since
             checked["data"][option] = str(model)
     weights = args.weights or checked["trainer"].get("select", "best")
     file = folder / WEIGHTS[weights] if path.is_dir() else path

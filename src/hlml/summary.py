@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
-
 from hlml import compose
-from hlml.compose import Composer
 from hlml.errors import UserError
 
 HELP = """\
@@ -29,13 +26,7 @@ def main(argv: list[str]) -> int:
         print(HELP, end="")
         return 0
     _refuse_flags(args)
-    composer = Composer.open(args)
-    try:
-        overrides = composer.prepare(args.overrides, multirun=False)
-        config = compose.resolved(composer.compose(overrides), overrides)
-    finally:
-        GlobalHydra.instance().clear()
-    return _summarise(config)
+    return _summarise(compose.config_of(args))
 
 
 def _refuse_flags(args: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
             raise UserError(f"--output {args.output}: {error.strerror}") from error
         print(f"{len(answers):,} lines in {args.output}")
     elif args.input or not sys.stdin.isatty():
-        print("\n".join(translator(list(lines))))
+        print("".join(f"{answer}\n" for answer in translator(list(lines))), end="")
     else:
         for line in lines:  # somebody is typing, and waits
             print(translator([line])[0], flush=True)
@@ -41,10 +41,12 @@ def main(argv: list[str]) -> int:
 
 
 def _lines(args: argparse.Namespace) -> Iterable[str]:
-    if not args.input:
-        return (line.rstrip("\r\n") for line in sys.stdin)
     from hlml.data.line_files import lines_of
 
+    if not args.input and sys.stdin.isatty():
+        return (line.rstrip("\r\n") for line in sys.stdin)
+    if not args.input:
+        return lines_of(sys.stdin.buffer.read(), "standard input")
     try:
         return lines_of(Path(args.input).read_bytes(), args.input)
     except OSError as error:

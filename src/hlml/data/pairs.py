@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hlml import distributed
 from hlml.data.line_files import write_lines
-from hlml.data.module import DataModule, Split, generator
+from hlml.data.module import DataModule, Split
+from hlml.data.of_one_length import pools, shuffled, within_budget
 from hlml.data.vocabulary import Vocabulary
 from hlml.data.vocabulary_choice import VocabularyChoice
 from hlml.errors import UserError
@@ -186,11 +186,10 @@ class PairData(DataModule, ABC):
         """Rows shuffled; with a budget, only among pairs of about the same length."""
         if not self.budget:
             return super().plan(epoch)
-        draw = generator(self.seed, epoch)
-        batches: list[Tensor] = []
-        for pool, size in self._pools():
-            batches += pool[torch.randperm(len(pool), generator=draw)].split(size)
-        return [batches[place] for place in torch.randperm(len(batches), generator=draw)]
+        source, target = self.splits["train"].lengths()
+        longer = torch.maximum(source, target)
+        order = (longer * (int(source.max()) + 1) + source).argsort(descending=True, stable=True)
+        return shuffled(pools(longer, order, self.budget, POOLS), self.seed, epoch)
 
     def reading(self, split: Split) -> list[Tensor]:
         """A split's rows from the shortest source to the longest: whoever wants them in order puts
@@ -201,14 +200,11 @@ class PairData(DataModule, ABC):
         """Batches of rows, the shortest sources first."""
         source, target = rows.lengths()
         order = source.argsort(stable=True)
-        batches, start, longest = [], 0, 0
-        for place, length in enumerate(torch.maximum(source, target)[order].tolist()):
-            longest, count = max(longest, length), place + 1 - start
-            full = longest * count > self.budget if self.budget else count > self.batch_size
-            if full and place > start:
-                batches.append(order[start:place])
-                start, longest = place, length
-        return [*batches, order[start:]] if len(order) else []
+        if not len(order):
+            return []
+        if not self.budget:
+            return list(order.split(self.batch_size))
+        return within_budget(torch.maximum(source, target), order, self.budget)
 
     def rows_of_texts(self, texts: Sequence[str]) -> PairRows:
         """Texts of one's own, to be answered."""
@@ -225,22 +221,6 @@ class PairData(DataModule, ABC):
         self.source_vocabulary.save(folder / "vocabulary.model")
         if self.target_vocabulary is not self.source_vocabulary:
             self.target_vocabulary.save(folder / "target_vocabulary.model")
-
-    def _pools(self) -> list[tuple[Tensor, int]]:
-        """Rows from the longest to the shortest, in pools; and how many of each make a batch.
-
-        The pools are the same in each epoch, and so is the number of batches.
-        """
-        source, target = self.splits["train"].lengths()
-        longer = torch.maximum(source, target)
-        order = (longer * (int(source.max()) + 1) + source).argsort(descending=True, stable=True)
-        pools, start = [], 0
-        while start < len(order):
-            # a batch of fewer pairs than processes would be left out
-            size = max(distributed.world(), self.budget // int(longer[order[start]]))
-            pools.append((order[start : start + POOLS * size], size))
-            start += POOLS * size
-        return pools
 
 
 def _encoded(vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[list[int]]:

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from hlml import distributed
-from hlml.data.module import DataModule, Rows, Split, generator
+from hlml.data.module import DataModule, Rows, Split
+from hlml.data.of_one_length import pools, shuffled, within_budget
 from hlml.data.randomness import keys as keys_of
 from hlml.data.randomness import uniform
 from hlml.errors import UserError
@@ -217,40 +217,18 @@ class SequenceData(DataModule, ABC):
         """Rows shuffled; with a budget, only among utterances of about the same length."""
         if not self.budget or self.unit == "frame":
             return super().plan(epoch)
-        draw = generator(self.seed, epoch)
-        batches: list[Tensor] = []
-        for pool, size in self._pools():
-            batches += pool[torch.randperm(len(pool), generator=draw)].split(size)
-        return [batches[place] for place in torch.randperm(len(batches), generator=draw)]
+        lengths = self.splits["train"].lengths
+        if self.segment:
+            lengths = lengths.clamp(max=self.segment)
+        order = lengths.argsort(descending=True, stable=True)
+        return shuffled(pools(lengths, order, self.budget, POOLS), self.seed, epoch)
 
     def reading(self, split: Split) -> list[Tensor]:
         """A split's rows in order, as many at once as the budget allows."""
         rows = self.rows(split)
         if not self.budget or not isinstance(rows, Utterances):
             return super().reading(split)
-        batches, longest, start = [], 0, 0
-        for place, length in enumerate(rows.lengths.tolist()):
-            longest = max(longest, length)
-            if place > start and longest * (place + 1 - start) > self.budget:
-                batches.append(torch.arange(start, place))
-                start, longest = place, length
-        return [*batches, torch.arange(start, len(rows))]
-
-    def _pools(self) -> list[tuple[Tensor, int]]:
-        """Rows from the longest to the shortest, in pools; and how many of each make a batch.
-
-        The pools are the same in each epoch, and so is the number of batches.
-        """
-        rows = self.splits["train"]
-        lengths = rows.lengths.clamp(max=self.segment) if self.segment else rows.lengths
-        order = lengths.argsort(descending=True, stable=True)
-        pools, start = [], 0
-        while start < len(order):
-            # a batch of fewer utterances than processes would be left out
-            size = max(distributed.world(), self.budget // int(lengths[order[start]]))
-            pools.append((order[start : start + POOLS * size], size))
-            start += POOLS * size
-        return pools
+        return within_budget(rows.lengths, torch.arange(len(rows)), self.budget)
 
 
 def _statistics(corpus: Corpus, index: Tensor, most: int = 100_000) -> tuple[Tensor, Tensor]:
